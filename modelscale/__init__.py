@@ -1,0 +1,16 @@
+"""The helper package of a hands-on course on model scaling.
+
+Importing it loads no torch, so that counting and planning start at once.
+"""
+
+__version__ = "0.1.0"
+__all__ = ["start", "threads"]
+
+
+def __getattr__(name):
+    """`start` and `threads` need torch, so they are loaded when first asked for."""
+    if name in __all__:
+        from . import dial
+
+        return getattr(dial, name)
+    raise AttributeError(f"module 'modelscale' has no attribute {name!r}")

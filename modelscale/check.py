@@ -1,0 +1,61 @@
+"""Checks of a caller's arguments, so that every mistake is answered in the same words.
+
+Each returns the value it was given, or raises a ValueError that names the value got, the values
+allowed and what to do.
+"""
+
+import math
+from numbers import Integral, Real
+
+
+def integer(name: str, value, low: int = 1, high: int | None = None, remedy: str = "") -> int:
+    """`value` as an int between `low` and `high`, both included.
+
+    Raises: ValueError if it is not a whole number, or out of bounds.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        allowed = f"a whole number of at least {low}" + (f", at most {high}" if high else "")
+        raise ValueError(_message(name, value, allowed, remedy))
+    return int(value)
+
+
+def number(name: str, value, low: float = 0.0, above: bool = True, remedy: str = "") -> float:
+    """`value` as a finite float above `low` (or at least `low`, with `above=False`).
+
+    Raises: ValueError if it is not a finite number, or too small.
+    """
+    real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not real or value < low or (above and value == low):
+        allowed = f"a finite number {'above' if above else 'of at least'} {low:g}"
+        raise ValueError(_message(name, value, allowed, remedy))
+    return float(value)
+
+
+def one_of(name: str, value, allowed, remedy: str = ""):
+    """`value`, where it is one of `allowed`.
+
+    Raises: ValueError otherwise.
+    """
+    if value not in allowed:
+        words = ", ".join(repr(choice) for choice in allowed)
+        raise ValueError(_message(name, value, f"one of {words}", remedy))
+    return value
+
+
+def divides(part_name: str, part: int, whole_name: str, whole: int, remedy: str = "") -> int:
+    """`part`, where `whole` is a multiple of it.
+
+    Raises: ValueError otherwise.
+    """
+    if whole % part:
+        divisors = [k for k in range(1, min(whole, 4096) + 1) if whole % k == 0]
+        near = sorted(sorted(divisors, key=lambda k: abs(k - part))[:3])
+        allowed = f"a divisor of {whole_name}={whole} (near it: {', '.join(map(str, near))})"
+        raise ValueError(_message(part_name, part, allowed, remedy))
+    return part
+
+
+def _message(name, value, allowed, remedy):
+    text = f"{name}={value!r}: it must be {allowed}"
+    return f"{text}. {remedy[:1].upper() + remedy[1:]}." if remedy else f"{text}."

@@ -1,0 +1,203 @@
+"""Decoder-only transformers: parameters, FLOPs, and the share of the hardware's peak they reach.
+
+Legend: L layers, h width (`d_model`), H query heads of Q numbers, T context, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+from .. import check
+from .nets import linear_params, norm_params
+
+SIZES = ("n_layer", "d_model", "n_head", "vocab_size", "context", "n_expert")
+OPTIONAL_SIZES = ("n_kv_head", "head_dim", "d_ff")
+RECOMPUTE = ("none", "selective", "full")
+
+
+def mfu(flops: float, seconds: float, peak_flops: float) -> float:
+    """Model FLOPs utilisation: the share, 0 to 1, of the peak that went into the model.
+
+    Units: `flops` done in `seconds`; `peak_flops` a second, of all devices together.
+    Raises: ValueError if a number is not above 0.
+    Source: Chowdhery 2022 (PaLM), appendix B. `flops` are those of `train_flops_per_token`, which
+    leave recomputation out.
+    Taught in: 11_to_the_cluster.
+    """
+    available = check.number("seconds", seconds) * check.number("peak_flops", peak_flops)
+    return check.number("flops", flops) / available
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """The shape of a decoder-only transformer, dense or a mixture of experts.
+
+    A field left at None follows the others, also through `dataclasses.replace`; `kv_heads`,
+    `head_size` and `ff_width` are the numbers in force.
+
+    Raises: ValueError for sizes that do not fit together.
+    Taught in: 01_vertical_scaling, 11_to_the_cluster.
+    """
+
+    n_layer: int  # blocks, each attention and an MLP, a norm before either
+    d_model: int  # width of the residual stream
+    n_head: int  # query heads
+    vocab_size: int  # different tokens
+    context: int  # tokens in the longest sequence
+    n_kv_head: int | None = None  # key and value heads; None: as many as query heads
+    head_dim: int | None = None  # numbers a head has; None: d_model / n_head
+    d_ff: int | None = None  # hidden width of the MLP; None: 4 d_model, gated or not
+    gated_mlp: bool = False  # SwiGLU, three matrices, instead of GELU, two
+    bias: bool = True  # on linear maps and layer norms; never on head, RMS norms, routers
+    qkv_bias: bool | None = None  # on queries, keys and values; None: as `bias`
+    positions: str = "learned"  # or "rotary", "none"
+    norm: str = "layer"  # or "rms"
+    tied: bool = True  # the output head is the token embedding
+    n_expert: int = 1  # MLPs a layer; above 1, a router chooses among them
+    n_expert_active: int = 1  # MLPs that a token goes through
+
+    def __post_init__(self):
+        self._check_sizes()
+        check.one_of("positions", self.positions, ("learned", "rotary", "none"))
+        check.one_of("norm", self.norm, ("layer", "rms"))
+        for name in ("gated_mlp", "bias", "tied"):
+            check.one_of(name, getattr(self, name), (True, False))
+        check.one_of("qkv_bias", self.qkv_bias, (True, False, None))
+        self._check_heads()
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads that have keys and values of their own."""
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
+
+    @property
+    def head_size(self) -> int:
+        """Numbers in a query, a key or a value of one head."""
+        return self.d_model // self.n_head if self.head_dim is None else self.head_dim
+
+    @property
+    def ff_width(self) -> int:
+        """Hidden width of an MLP."""
+        return 4 * self.d_model if self.d_ff is None else self.d_ff
+
+    @property
+    def attention_width(self) -> int:
+        """Numbers in the queries of all heads of a token, H Q."""
+        return self.n_head * self.head_size
+
+    @property
+    def kv_width(self) -> int:
+        """Numbers in the keys of all heads of a token; the values have as many."""
+        return self.kv_heads * self.head_size
+
+    @property
+    def has_qkv_bias(self) -> bool:
+        """Whether queries, keys and values have biases."""
+        return self.bias if self.qkv_bias is None else self.qkv_bias
+
+    @property
+    def params(self) -> int:
+        """All parameters, every expert included, a tied embedding counted once."""
+        return self._params(self.n_expert)
+
+    @property
+    def params_active(self) -> int:
+        """The parameters that a token meets: the router and the active experts, not the others."""
+        return self._params(self.n_expert_active)
+
+    @property
+    def params_non_embedding(self) -> int:
+        """`params` without token embedding, learned positions and untied output head."""
+        return self.params - self._embedding_params()
+
+    def train_flops_per_token(self, context: int | None = None) -> int:
+        """FLOPs of training on a token: 6 `params_active` + 12 L H Q T, the embeddings included.
+
+        `context` (T) defaults to the longest.
+        Source: Chowdhery 2022 (PaLM), appendix B.
+        Taught in: 02_scaling_laws, 11_to_the_cluster.
+        """
+        tokens = self.context if context is None else check.integer("context", context)
+        return 6 * self.params_active + 12 * self.n_layer * self.attention_width * tokens
+
+    def infer_flops_per_token(self, context: int | None = None) -> int:
+        """FLOPs of generating a token: 2 `params_active` + 4 L H Q T, looking back on T tokens.
+
+        `context` (T) defaults to the longest. Keys and values of earlier tokens are kept.
+        Source: a third of the training count of Chowdhery 2022, appendix B.
+        Taught in: 10_replicas.
+        """
+        tokens = self.context if context is None else check.integer("context", context)
+        return 2 * self.params_active + 4 * self.n_layer * self.attention_width * tokens
+
+    def matmul_flops(
+        self, tokens: int, context: int, training: bool = False, recompute: str = "none"
+    ) -> int:
+        """FLOPs of every matrix product for `tokens` tokens in sequences of `context`.
+
+        Routers and output head are included, embeddings are none, and attention counts as whole
+        squares, as in `torch.utils.flop_counter`. Forward pass; `training` adds twice as much for
+        the gradients of inputs and weights. `recompute` repeats in the backward pass nothing,
+        the attention products ("selective") or all of the layers ("full"), never the logits.
+
+        Raises: ValueError for recomputation without training.
+        Source: Narayanan 2021, appendix: 96 L h^2 + 16 L h T + 6 h V a token with "full".
+        Taught in: 01_vertical_scaling, 07_efficiency.
+        """
+        n, length = check.integer("tokens", tokens), check.integer("context", context)
+        check.one_of("recompute", recompute, RECOMPUTE)
+        attention = 4 * n * length * self.n_layer * self.attention_width
+        layers = 2 * n * self.n_layer * self._layer_matrix_weights() + attention
+        forward = layers + 2 * n * self.d_model * self.vocab_size
+        if not training and recompute != "none":
+            raise ValueError(
+                f"recompute={recompute!r}: without training it must be 'none', as only a backward"
+                " pass recomputes. Set training=True."
+            )
+        repeated = {"none": 0, "selective": attention, "full": layers}[recompute]
+        return 3 * forward + repeated if training else forward
+
+    def _check_sizes(self):
+        for name in SIZES + OPTIONAL_SIZES:
+            value = getattr(self, name)
+            if value is not None or name in SIZES:
+                # a plain int, as a NumPy integer would overflow in the products
+                object.__setattr__(self, name, check.integer(name, value))
+        active = check.integer("n_expert_active", self.n_expert_active, high=self.n_expert)
+        object.__setattr__(self, "n_expert_active", active)
+
+    def _check_heads(self):
+        if self.head_dim is None:
+            remedy = "or give the head_dim you want"
+            check.divides("n_head", self.n_head, "d_model", self.d_model, remedy)
+        check.divides("n_kv_head", self.kv_heads, "n_head", self.n_head)
+        if self.positions == "rotary" and self.head_size % 2:
+            raise ValueError(
+                f"head_dim={self.head_size}: it must be even, as rotary positions turn pairs of"
+                " numbers. Change n_head or head_dim, or use positions='learned'."
+            )
+
+    def _params(self, n_expert):
+        norm = norm_params(self.d_model, self.bias and self.norm == "layer")
+        router = linear_params(self.d_model, self.n_expert, bias=False) if self.n_expert > 1 else 0
+        layer = 2 * norm + self._attention_params() + router + n_expert * self._mlp_params()
+        return self._embedding_params() + self.n_layer * layer + norm
+
+    def _embedding_params(self):
+        matrices = self.vocab_size * (1 if self.tied else 2)
+        return self.d_model * (matrices + (self.context if self.positions == "learned" else 0))
+
+    def _attention_params(self):
+        width_in = self.attention_width + 2 * self.kv_width
+        inputs = linear_params(self.d_model, width_in, self.has_qkv_bias)
+        return inputs + linear_params(self.attention_width, self.d_model, self.bias)
+
+    def _mlp_params(self):
+        up = linear_params(self.d_model, self.ff_width, self.bias)
+        down = linear_params(self.ff_width, self.d_model, self.bias)
+        return (2 if self.gated_mlp else 1) * up + down
+
+    def _layer_matrix_weights(self):
+        """Weights of one layer that a token is multiplied with."""
+        attention = 2 * self.d_model * (self.attention_width + self.kv_width)
+        router = self.d_model * self.n_expert if self.n_expert > 1 else 0
+        mlp = (3 if self.gated_mlp else 2) * self.d_model * self.ff_width
+        return attention + router + self.n_expert_active * mlp

@@ -1,0 +1,263 @@
+"""The networks of the course, each built from its shape in `modelscale.count`.
+
+Legend: B batch, T tokens, C channels (`d_model`), H query heads, K key and value heads, Q numbers
+in a head, F hidden width of the MLP, V vocabulary.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from . import check, count
+from . import dial as _dial  # noqa: F401  one intra-op thread
+
+ROTARY_BASE = 10_000.0  # the slowest pair turns once in about 2 pi x this many tokens (Su 2021)
+
+
+def build(shape: count.MLP | count.ConvNet | count.Transformer, seed: int = 0) -> nn.Module:
+    """The network of this shape, its weights drawn from `seed`; the global random state stays.
+
+    Raises: ValueError for anything but a shape of `modelscale.count`.
+    Taught in: 01_vertical_scaling.
+    """
+    check.integer("seed", seed, low=0)
+    # On the CPU alone, so that a model starts from the same weights on every device.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        return _network_class(shape)(shape)
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between: (B, n_in) -> (B, n_out)."""
+
+    def __init__(self, shape: count.MLP):
+        super().__init__()
+        self.shape = shape
+        sizes = zip(shape.sizes[:-1], shape.sizes[1:], strict=True)
+        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in sizes)
+        _init_he(*self.layers[:-1])
+        _init_head(self.layers[-1])
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class ResidualMLP(nn.Module):
+    """The same linear layers, each but the first and last with a shortcut around it."""
+
+    def __init__(self, shape: count.MLP):
+        super().__init__()
+        self.shape = shape
+        self.stem = nn.Linear(shape.n_in, shape.width)
+        self.blocks = nn.ModuleList(ResidualBlock(shape.width) for _ in range(shape.depth - 1))
+        self.norm = nn.LayerNorm(shape.width)
+        self.head = nn.Linear(shape.width, shape.n_out)
+        _init_he(self.stem)
+        _init_head(self.head)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(F.relu(self.norm(x)))
+
+
+class ResidualBlock(nn.Module):
+    """h + Linear(relu(LayerNorm(h))): (B, width) -> (B, width)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, width)
+        _init_he(self.linear)
+
+    def forward(self, h):
+        return h + self.linear(F.relu(self.norm(h)))
+
+
+class ConvNet(nn.Module):
+    """1-D convolutions with ReLU, then one linear head: (B, n_in) -> (B, n_out)."""
+
+    def __init__(self, shape: count.ConvNet):
+        super().__init__()
+        self.shape = shape
+        layers = zip(shape.channels[:-1], shape.channels[1:], shape.strides, strict=True)
+        padding = shape.kernel // 2
+        self.convs = nn.ModuleList(
+            nn.Conv1d(c_in, c_out, shape.kernel, stride, padding) for c_in, c_out, stride in layers
+        )
+        self.head = nn.Linear(shape.n_features, shape.n_out)
+        _init_he(*self.convs)
+        _init_head(self.head)
+
+    def forward(self, x):
+        x = x.unsqueeze(1)  # (B, n_in) -> (B, 1, n_in)
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        return self.head(x.flatten(1))  # (B, width, length) -> (B, width * length)
+
+
+class GPT(nn.Module):
+    """A dense decoder-only transformer, norms before each half block: (B, T) -> (B, T, V).
+
+    Raises: ValueError for a mixture of experts, or (in forward) more tokens than the context.
+    Source: Radford 2019 (GPT-2), its initialisation included.
+    """
+
+    def __init__(self, shape: count.Transformer):
+        super().__init__()
+        remedy = "GPT builds dense models; modelscale.count alone knows experts"
+        check.integer("n_expert", shape.n_expert, high=1, remedy=remedy)
+        self.shape = shape
+        self.embed = nn.Embedding(shape.vocab_size, shape.d_model)
+        learned = shape.positions == "learned"
+        self.position = nn.Embedding(shape.context, shape.d_model) if learned else None
+        rotary = rotary_table(shape) if shape.positions == "rotary" else None
+        self.register_buffer("rotary", rotary, persistent=False)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
+        self.norm = _norm(shape)
+        self.head = nn.Linear(shape.d_model, shape.vocab_size, bias=False)
+        if shape.tied:
+            self.head.weight = self.embed.weight
+        self._init_weights()
+
+    def forward(self, tokens):
+        length = tokens.shape[1]
+        if length > self.shape.context:
+            raise ValueError(
+                f"tokens has {length} in a sequence: at most context={self.shape.context} are"
+                " allowed. Cut them into shorter sequences, or build with a longer context."
+            )
+        x = self.embed(tokens)  # (B, T) -> (B, T, C)
+        if self.position is not None:
+            x = x + self.position.weight[:length]
+        rotary = None if self.rotary is None else self.rotary[:, :length]
+        for block in self.blocks:
+            x = block(x, rotary)
+        return self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
+
+    def _init_weights(self):
+        # Each layer adds two outputs to the residual stream: scaled, its variance stays the same.
+        residual_std = 0.02 / math.sqrt(2 * self.shape.n_layer)
+        for name, weight in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(weight)
+            elif weight.dim() == 2:
+                to_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
+                nn.init.normal_(weight, std=residual_std if to_residual else 0.02)
+
+
+class Block(nn.Module):
+    """Attention, then the MLP, each added to the residual stream: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, shape: count.Transformer):
+        super().__init__()
+        self.norm1 = _norm(shape)
+        self.attention = Attention(shape)
+        self.norm2 = _norm(shape)
+        self.mlp = FeedForward(shape)
+
+    def forward(self, x, rotary=None):
+        x = x + self.attention(self.norm1(x), rotary)
+        return x + self.mlp(self.norm2(x))
+
+
+class Attention(nn.Module):
+    """Causal attention with grouped queries: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, shape: count.Transformer):
+        super().__init__()
+        self.heads = (shape.n_head, shape.kv_heads, shape.kv_heads)  # of queries, keys, values
+        width_in = shape.attention_width + 2 * shape.kv_width
+        self.qkv = nn.Linear(shape.d_model, width_in, shape.has_qkv_bias)
+        self.out = nn.Linear(shape.attention_width, shape.d_model, shape.bias)
+
+    def forward(self, x, rotary=None):
+        q, k, v = self._heads(x, rotary)
+        grouped = q.shape[1] != k.shape[1]
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        return self.out(y.transpose(1, 2).flatten(2))  # (B, H, T, Q) -> (B, T, C)
+
+    def _heads(self, x, rotary):
+        """Queries (B, H, T, Q), keys and values (B, K, T, Q)."""
+        n_q, n_k, n_v = self.heads
+        qkv = self.qkv(x).unflatten(2, (n_q + n_k + n_v, -1))  # (B, T, C) -> (B, T, H+2K, Q)
+        if rotary is None:
+            parts = qkv.split(self.heads, dim=2)
+        else:
+            qk, v = qkv.split((n_q + n_k, n_v), dim=2)
+            parts = *rotate(qk, rotary).split((n_q, n_k), dim=2), v
+        return [part.transpose(1, 2) for part in parts]
+
+
+class FeedForward(nn.Module):
+    """GELU between two linear maps, or SwiGLU with a gate beside it: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, shape: count.Transformer):
+        super().__init__()
+        self.gated = shape.gated_mlp
+        width = 2 * shape.ff_width if self.gated else shape.ff_width  # the gate rides along
+        self.up = nn.Linear(shape.d_model, width, shape.bias)
+        self.down = nn.Linear(shape.ff_width, shape.d_model, shape.bias)
+
+    def forward(self, x):
+        if not self.gated:
+            return self.down(F.gelu(self.up(x)))  # (B, T, C) -> (B, T, F) -> (B, T, C)
+        gate, value = self.up(x).chunk(2, dim=-1)  # (B, T, C) -> twice (B, T, F)
+        return self.down(F.silu(gate) * value)
+
+
+def rotary_table(shape: count.Transformer) -> torch.Tensor:
+    """Cosines and sines of each position's angles: (2, context, 1, Q/2).
+
+    Source: Su 2021 (RoFormer), equation 15.
+    """
+    half = shape.head_size // 2
+    turns = ROTARY_BASE ** (-torch.arange(half) / half)  # radians a token, one for each pair
+    angles = torch.outer(torch.arange(shape.context), turns)
+    return torch.stack((angles.cos(), angles.sin())).unsqueeze(2)
+
+
+def rotate(x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
+    """Queries or keys turned by their position's angles: (B, T, H, Q) -> (B, T, H, Q).
+
+    Source: Su 2021 (RoFormer), equation 34; pairs are numbers i and i + Q/2.
+    """
+    cos, sin = rotary  # each (T, 1, Q/2)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def _network_class(shape):
+    if isinstance(shape, count.MLP):
+        return ResidualMLP if shape.residual else MLP
+    if isinstance(shape, count.ConvNet):
+        return ConvNet
+    if isinstance(shape, count.Transformer):
+        return GPT
+    raise ValueError(
+        f"shape={shape!r}: it must be a count.MLP, count.ConvNet or count.Transformer."
+        " Make one first, as in build(count.MLP(depth=2, width=100))."
+    )
+
+
+def _norm(shape):
+    if shape.norm == "rms":
+        return nn.RMSNorm(shape.d_model)
+    return nn.LayerNorm(shape.d_model, bias=shape.bias)
+
+
+def _init_he(*layers, gain=2.0):
+    """He 2015: with ReLU, signals then keep their size however deep a plain net is."""
+    for layer in layers:
+        fan_in = layer.weight[0].numel()
+        nn.init.normal_(layer.weight, std=math.sqrt(gain / fan_in))
+        nn.init.zeros_(layer.bias)
+
+
+def _init_head(layer):
+    _init_he(layer, gain=1.0)  # no ReLU follows

@@ -1,0 +1,133 @@
+"""Proves that the memory formulas give the published figures, and refuse what they do not cover.
+
+`test_models.py` compares `saved_bytes` with what autograd really saves.
+"""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from modelscale import count
+
+# A busy machine is slow, and that is no failure.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# Korthikanti 2022, table 3, the 175B model: s 2,048, b 1, h 12,288, a 96
+GPT3 = count.Transformer(96, 12_288, 96, 51_200, 2_048)
+S, B, H, A = 2_048, 1, 12_288, 96
+
+
+def test_zero_published_figures():
+    # Rajbhandari 2020, figure 1: 7.5B parameters on 64 GPUs, GB = 1e9
+    stages = [count.state_bytes(7.5e9, 64, stage) / 1e9 for stage in range(4)]
+    assert stages == pytest.approx([120, 31.4, 16.6, 1.88], rel=3e-3)
+
+
+@PATIENT
+@given(st.integers(1, 10**12), st.integers(2, 4096))
+def test_each_zero_stage_needs_less(n_params, devices):
+    stages = [count.state_bytes(n_params, devices, stage) for stage in range(4)]
+    assert stages == sorted(stages, reverse=True) and len(set(stages)) == 4
+    assert stages[0] == 16 * n_params == count.state_bytes(n_params)
+    assert stages[3] == pytest.approx(stages[0] / devices)
+    assert count.state_bytes(n_params, 1, 3) == stages[0]
+
+
+@pytest.mark.parametrize("t", [1, 8])
+def test_korthikanti_formulas(t):
+    # Korthikanti 2022, table 2: bytes a layer
+    sbh, scores = S * B * H, 5 * A * S / H
+    layer = {"model": GPT3, "micro_batch": B, "seq_len": S, "tensor_parallel": t}
+    split = {**layer, "sequence_parallel": True}
+    of = count.activation_bytes
+    assert of(**layer) == pytest.approx(sbh * (10 + 24 / t + scores / t))
+    assert of(**split) == pytest.approx(sbh / t * (34 + scores))
+    assert of(**layer, recompute="selective") == pytest.approx(sbh * (10 + 24 / t))
+    assert of(**split, recompute="selective") == pytest.approx(sbh * 34 / t)
+    assert of(**layer, recompute="full") == 2 * sbh
+    assert of(**split, recompute="full") == 2 * sbh / t
+
+
+def test_one_device_formula_is_34_plus_scores():
+    # Korthikanti 2022, equation 1; 5as/h = 80 for the 175B model (section 5)
+    assert count.activation_bytes(GPT3, B, S) == S * B * H * (34 + 80)
+
+
+def test_stage_inputs_of_the_530b_model():
+    # Korthikanti 2022, on what a pipeline of p = 35 stages holds at its joints: 2sbh for each of
+    # p micro-batches, "2.73 GB", which are GiB
+    mt_nlg = count.Transformer(105, 20_480, 128, 51_200, 2_048)
+    stage_input = count.activation_bytes(mt_nlg, 1, 2_048, recompute="full")
+    assert 35 * stage_input / 2**30 == pytest.approx(2.73, abs=5e-3)
+
+
+@PATIENT
+@given(st.sampled_from((1, 2, 4, 8)), st.integers(1, 8), st.integers(1, 4096), st.booleans())
+def test_recomputing_more_keeps_less(t, micro_batch, seq_len, split):
+    kept = [
+        count.activation_bytes(GPT3, micro_batch, seq_len, t, split, recompute)
+        for recompute in ("none", "selective", "full")
+    ]
+    assert kept[0] > kept[1] > kept[2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gated_mlp": True},
+        {"n_kv_head": 8},
+        {"d_ff": 1_024},
+        {"head_dim": 64},
+        {"n_expert": 4},
+    ],
+)
+def test_the_published_formula_refuses_other_blocks(changes):
+    (name,) = changes
+    with pytest.raises(ValueError, match=f"^{name}=.*plain dense"):
+        count.activation_bytes(replace(GPT3, **changes), B, S)
+
+
+def test_kv_cache_of_grouped_queries():
+    # Two caches (K and V) x layers x heads x 128 numbers x 2 bytes a token
+    assert count.kv_cache_bytes(GPT3, 1, 1) == 2 * 96 * 96 * 128 * 2
+    grouped = replace(GPT3, n_kv_head=8)
+    assert count.kv_cache_bytes(GPT3, 3, 7) == 12 * count.kv_cache_bytes(grouped, 3, 7)
+    assert count.kv_cache_bytes(GPT3, 3, 7, 1) * 2 == count.kv_cache_bytes(GPT3, 3, 7)
+
+
+@PATIENT
+@given(st.integers(1, 8), st.integers(1, 64))
+def test_saved_bytes_grow_with_everything(batch, seq_len):
+    small = count.Transformer(2, 64, 4, 100, 64)
+    base = count.saved_bytes(small, batch, seq_len, "float32")
+    for changes in ({"n_layer": 3}, {"d_model": 128}, {"vocab_size": 101}, {"gated_mlp": True}):
+        larger = replace(small, **changes)
+        assert count.saved_bytes(larger, batch, seq_len, "float32") > base
+    assert base / 2 < count.saved_bytes(small, batch, seq_len, "bfloat16") < base
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: count.state_bytes(0), "n_params"),
+        (lambda: count.state_bytes(1e9, 0), "data_parallel"),
+        (lambda: count.state_bytes(1e9, 8, 4), "zero_stage"),
+        (lambda: count.state_bytes(1e9, 8, True), "zero_stage"),
+        (lambda: count.activation_bytes(GPT3, 0, S), "micro_batch"),
+        (lambda: count.activation_bytes(GPT3, B, 0), "seq_len"),
+        (lambda: count.activation_bytes(GPT3, B, S, 5), "tensor_parallel"),
+        (lambda: count.activation_bytes(GPT3, B, S, 0), "tensor_parallel"),
+        (lambda: count.activation_bytes(GPT3, B, S, 8, "yes"), "sequence_parallel"),
+        (lambda: count.activation_bytes(GPT3, B, S, recompute="all"), "recompute"),
+        (lambda: count.saved_bytes(GPT3, B, S, "float16"), "dtype"),
+        (lambda: count.saved_bytes(replace(GPT3, n_expert=2), B, S, "float32"), "n_expert"),
+        (lambda: count.saved_bytes(GPT3, 0, S, "float32"), "batch"),
+        (lambda: count.kv_cache_bytes(GPT3, B, 0), "seq_len"),
+        (lambda: count.kv_cache_bytes(GPT3, B, S, 0), "bytes_per_value"),
+    ],
+)
+def test_mistakes_name_the_argument(call, name):
+    with pytest.raises(ValueError, match=f"^{name}="):
+        call()

@@ -1,0 +1,300 @@
+"""Proves that transformer counts equal weights listed one by one, and the published figures.
+
+`test_models.py` compares the same counts with a real module and with torch's FLOP counter. Experts,
+which no network of the package has, are compared here with a reference layer.
+"""
+
+from dataclasses import replace
+from math import prod
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from modelscale import count
+from modelscale.count.transformer import OPTIONAL_SIZES, SIZES
+
+# A busy machine is slow, and that is no failure.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+GPT2 = count.Transformer(12, 768, 12, 50_257, 1_024)
+PALM = count.Transformer(
+    118, 18_432, 48, 256_000, 2_048, n_kv_head=1, head_dim=256, d_ff=73_728, gated_mlp=True,
+    bias=False, positions="rotary",
+)  # Chowdhery 2022, table 1 and section 2  # fmt: skip
+
+
+@st.composite
+def shapes(draw):
+    """Any valid small shape."""
+    n_kv_head, group, head_dim = (draw(st.integers(1, 4)) for _ in range(3))
+    n_head = n_kv_head * group
+    own_head_dim = draw(st.booleans())
+    positions = draw(st.sampled_from(("learned", "rotary", "none")))
+    n_expert = draw(st.integers(1, 5))
+    return count.Transformer(
+        n_layer=draw(st.integers(1, 4)),
+        d_model=draw(st.integers(1, 40)) if own_head_dim else n_head * 2 * head_dim,
+        n_head=n_head,
+        vocab_size=draw(st.integers(1, 99)),
+        context=draw(st.integers(1, 64)),
+        n_kv_head=draw(st.sampled_from((None, n_kv_head))),
+        head_dim=2 * head_dim if own_head_dim else None,
+        d_ff=draw(st.none() | st.integers(1, 99)),
+        gated_mlp=draw(st.booleans()),
+        bias=draw(st.booleans()),
+        qkv_bias=draw(st.sampled_from((None, True, False))),
+        positions=positions,
+        norm=draw(st.sampled_from(("layer", "rms"))),
+        tied=draw(st.booleans()),
+        n_expert=n_expert,
+        n_expert_active=draw(st.integers(1, n_expert)),
+    )
+
+
+def weight_shapes(m, n_expert):
+    """The shape of each weight, written out layer by layer, with `n_expert` MLPs in each."""
+    q = m.d_model // m.n_head if m.head_dim is None else m.head_dim
+    kv = m.n_head if m.n_kv_head is None else m.n_kv_head
+    ff = 4 * m.d_model if m.d_ff is None else m.d_ff
+    norm = [(m.d_model,)] * (2 if m.norm == "layer" and m.bias else 1)
+    weights = [(m.vocab_size, m.d_model)]
+    weights += [(m.context, m.d_model)] if m.positions == "learned" else []
+    for _ in range(m.n_layer):
+        for heads in (m.n_head, kv, kv):
+            weights.append((m.d_model, heads * q))
+            weights += [(heads * q,)] if (m.bias if m.qkv_bias is None else m.qkv_bias) else []
+        weights += [(m.n_head * q, m.d_model)] + ([(m.d_model,)] if m.bias else [])
+        weights += [(m.d_model, m.n_expert)] if m.n_expert > 1 else []
+        for _ in range(n_expert):
+            for _ in range(2 if m.gated_mlp else 1):
+                weights += [(m.d_model, ff)] + ([(ff,)] if m.bias else [])
+            weights += [(ff, m.d_model)] + ([(m.d_model,)] if m.bias else [])
+        weights += norm + norm
+    return weights + norm + ([] if m.tied else [(m.vocab_size, m.d_model)])
+
+
+def total(weights):
+    return sum(prod(shape) for shape in weights)
+
+
+@PATIENT
+@given(shapes())
+def test_params_equal_the_listed_weights(m):
+    assert m.params == total(weight_shapes(m, m.n_expert))
+    assert m.params_active == total(weight_shapes(m, m.n_expert_active))
+    assert m.params_active <= m.params
+    assert m.params_non_embedding < m.params
+
+
+@PATIENT
+@given(shapes(), st.integers(1, 50), st.integers(1, 50))
+def test_matrix_products_are_the_weights_used_plus_attention(m, batch, length):
+    used = [s for s in weight_shapes(m, m.n_expert_active) if len(s) == 2]
+    skipped = [(m.vocab_size, m.d_model)] if not m.tied else []  # the embedding is a look-up
+    skipped += [(m.context, m.d_model)] if m.positions == "learned" else []
+    attention = m.n_layer * m.n_head * 2 * 2 * length**2 * m.head_size
+    tokens = batch * length
+    forward = 2 * tokens * (total(used) - total(skipped)) + batch * attention
+    assert m.matmul_flops(tokens, length) == forward
+    assert m.matmul_flops(tokens, length, training=True) == 3 * forward
+    logits = 2 * tokens * m.d_model * m.vocab_size
+    full = m.matmul_flops(tokens, length, training=True, recompute="full")
+    assert full == 4 * forward - logits
+    selective = m.matmul_flops(tokens, length, training=True, recompute="selective")
+    assert selective == 3 * forward + batch * attention
+
+
+@PATIENT
+@given(shapes())
+def test_larger_in_any_direction_counts_more(m):
+    deeper = replace(m, n_layer=m.n_layer + 1)
+    wider = replace(m, d_model=m.d_model + 2 * m.n_head)
+    for larger in (deeper, wider, replace(m, vocab_size=m.vocab_size + 1)):
+        assert larger.params > m.params
+        assert larger.train_flops_per_token() > m.train_flops_per_token()
+        assert larger.matmul_flops(8, 4) > m.matmul_flops(8, 4)
+    more_experts = replace(m, n_expert=m.n_expert + 1)
+    assert more_experts.params > m.params
+    assert m.train_flops_per_token(2) < m.train_flops_per_token(3)
+    assert 3 * m.infer_flops_per_token(7) == m.train_flops_per_token(7)
+
+
+class Expert(nn.Module):
+    """A SwiGLU MLP, its gate apart from its up projection."""
+
+    def __init__(self, d_model, d_ff):
+        super().__init__()
+        self.gate, self.up = (nn.Linear(d_model, d_ff, bias=False) for _ in range(2))
+        self.down = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x):
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Mixture(nn.Module):
+    """Each token goes through `active` experts. Every expert gets as many tokens, by turns."""
+
+    def __init__(self, d_model, d_ff, n_expert, active):
+        super().__init__()
+        self.active = active
+        self.router = nn.Linear(d_model, n_expert, bias=False)
+        self.experts = nn.ModuleList(Expert(d_model, d_ff) for _ in range(n_expert))
+
+    def forward(self, x):
+        weights = self.router(x).softmax(-1)
+        n, out = len(self.experts), torch.zeros_like(x)
+        for choice in range(self.active):
+            for i, expert in enumerate(self.experts):
+                rows = torch.arange((i + choice) % n, len(x), n)
+                out = out.index_add(0, rows, weights[rows, i, None] * expert(x[rows]))
+        return out
+
+
+def numbers(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_experts_equal_a_reference_layer():
+    small = count.Transformer(2, 32, 4, 61, 24)
+    dense = replace(small, bias=False, gated_mlp=True, d_ff=20)
+    sparse = replace(dense, n_expert=4, n_expert_active=2)
+    layer, mixture = Expert(32, 20), Mixture(32, 20, 4, 2)
+    extra = numbers(mixture) - numbers(layer)
+    assert sparse.params - dense.params == 2 * extra  # two layers
+    idle = sum(numbers(expert) for expert in mixture.experts[:2])
+    assert sparse.params - sparse.params_active == 2 * idle
+    with FlopCounterMode(display=False) as used:
+        mixture(torch.randn(24, 32))
+    with FlopCounterMode(display=False) as once:
+        layer(torch.randn(24, 32))
+    extra = used.get_total_flops() - once.get_total_flops()
+    assert sparse.matmul_flops(24, 24) - dense.matmul_flops(24, 24) == 2 * extra
+
+
+def test_gpt2_published_sizes():
+    # Radford 2019 as released; the exact counts are of the released weights
+    assert GPT2.params == 124_439_808
+    assert replace(GPT2, n_layer=24, d_model=1024, n_head=16).params == 354_823_168
+    # nanoGPT, transformer_sizing.ipynb: without any bias
+    assert replace(GPT2, bias=False).params == 124_337_664
+
+
+@PATIENT
+@given(st.integers(1, 48), st.integers(1, 64), st.integers(1, 9999), st.integers(1, 4096))
+def test_gpt2_general_formula(L, h, V, T):
+    # 12Lh^2 + 13Lh + 2h + Vh + Th: biases, learned positions, tied
+    m = count.Transformer(L, h, 1, V, T)
+    assert m.params == 12 * L * h**2 + 13 * L * h + 2 * h + V * h + T * h
+    assert m.params_non_embedding == 12 * L * h**2 + 13 * L * h + 2 * h
+
+
+@pytest.mark.parametrize(
+    ("billions", "n_layer", "d_model", "n_head"),
+    [(1.7, 24, 2304, 24), (18.4, 40, 6144, 48), (145.6, 80, 12288, 96), (1008.0, 128, 25600, 160)],
+)
+def test_narayanan_sizes_and_recomputation(billions, n_layer, d_model, n_head):
+    # Narayanan 2021, table 1: sequence 2,048, vocabulary 51,200
+    L, h, s, V = n_layer, d_model, 2_048, 51_200
+    m = count.Transformer(L, h, n_head, V, s)
+    assert round(m.params / 1e9, 1) == billions
+    model = m.matmul_flops(s, s, training=True)
+    hardware = m.matmul_flops(s, s, training=True, recompute="full")
+    # Narayanan 2021, appendix: per token 96Lh^2 + 16Lhs + 6hV, logits not recomputed
+    assert model == s * (72 * L * h**2 + 12 * L * h * s + 6 * h * V)
+    assert hardware == s * (96 * L * h**2 + 16 * L * h * s + 6 * h * V)
+
+
+def test_nanogpt_mfu():
+    # nanoGPT, transformer_sizing.ipynb: 100 x 1,024 tokens in 0.755 s on one A100, 37.14 %.
+    # It counts matrix products; position embeddings are in none.
+    m = replace(GPT2, bias=False)
+    exact = m.matmul_flops(100 * 1_024, 1_024, training=True)
+    assert count.mfu(exact, 0.755, 312e12) == pytest.approx(0.3714, abs=5e-5)
+    # The PaLM formula, there without position embeddings, is 1.0001 times as much.
+    no_positions = replace(m, positions="none").train_flops_per_token() * 1_024 * 100
+    assert no_positions / exact == pytest.approx(1.0001, abs=5e-5)
+
+
+def test_palm_size_and_mfu():
+    # Chowdhery 2022, table 1 and section 4.1: 540.35B; 238.3k tokens/s on 6,144 chips, 46.2 %.
+    assert pytest.approx(540.35e9, rel=1e-4) == PALM.params
+    flops = PALM.train_flops_per_token() * 238.3e3
+    assert count.mfu(flops, 1.0, 6_144 * 275e12) == pytest.approx(0.462, abs=5e-4)
+
+
+def test_mt_nlg_mfu():
+    # Smith 2022, section 2.4: 105 layers, 20,480 wide, 128 heads; 1,920 sequences of 2,048 tokens
+    # in 60.1 s on 280 x 8 A100. Chowdhery 2022, table 3: 30.2 %.
+    m = count.Transformer(105, 20_480, 128, 51_200, 2_048)
+    step = m.train_flops_per_token() * 1_920 * 2_048
+    assert count.mfu(step, 60.1, 2_240 * 312e12) == pytest.approx(0.302, abs=1e-3)
+
+
+def test_nanochat_mfu():
+    # nanochat, depth 24: 4.33e19 FLOPs in 10,949 s on 8 H100 of 989 TFLOP/s, 50.0 %
+    assert count.mfu(4.33e19, 10_949, 8 * 989e12) == pytest.approx(0.500, abs=5e-4)
+
+
+def test_fields_left_open_follow_the_others():
+    wide = replace(GPT2, d_model=1536)
+    assert (wide.head_size, wide.ff_width, wide.kv_heads) == (128, 6144, 12)
+    fixed = replace(GPT2, d_ff=1000, n_kv_head=3, head_dim=32)
+    assert (fixed.ff_width, fixed.kv_width, fixed.attention_width) == (1000, 96, 384)
+
+
+BAD_SIZES = [0, -1, 2.5, "8", True]
+
+
+@pytest.mark.parametrize("bad", BAD_SIZES)
+@pytest.mark.parametrize(
+    "name",
+    [*SIZES, *OPTIONAL_SIZES, "n_expert_active"],
+)
+def test_impossible_sizes_are_refused(name, bad):
+    with pytest.raises(ValueError, match=f"^{name}="):
+        replace(GPT2, **{name: bad})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_layer": None}, "^n_layer=None"),
+        ({"n_head": 7}, "^n_head=7: .*d_model=768.*head_dim"),
+        ({"n_kv_head": 5}, "^n_kv_head=5: .*n_head=12"),
+        ({"n_kv_head": 24}, "^n_kv_head=24"),
+        ({"n_expert": 4, "n_expert_active": 5}, "^n_expert_active=5: .*at most 4"),
+        ({"n_expert_active": 2}, "^n_expert_active=2: .*at most 1"),
+        ({"positions": "sinusoidal"}, "^positions='sinusoidal'.*'rotary'"),
+        ({"positions": "rotary", "head_dim": 63}, "^head_dim=63: .*even"),
+        ({"norm": "batch"}, "^norm='batch'"),
+        ({"bias": "no"}, "^bias='no'"),
+        ({"qkv_bias": "no"}, "^qkv_bias='no'"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(GPT2, **changes)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: GPT2.matmul_flops(0, 4), "tokens"),
+        (lambda: GPT2.matmul_flops(4, 0), "context"),
+        (lambda: GPT2.matmul_flops(4, 4, recompute="full"), "recompute"),
+        (lambda: GPT2.matmul_flops(4, 4, training=True, recompute="some"), "recompute"),
+        (lambda: GPT2.train_flops_per_token(0), "context"),
+        (lambda: GPT2.infer_flops_per_token(0), "context"),
+        (lambda: count.mfu(0, 1, 1), "flops"),
+        (lambda: count.mfu(1, -1, 1), "seconds"),
+        (lambda: count.mfu(1, 1, float("inf")), "peak_flops"),
+    ],
+)
+def test_other_mistakes_name_the_argument(call, name):
+    with pytest.raises(ValueError, match=f"^{name}="):
+        call()
