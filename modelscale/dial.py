@@ -1,0 +1,181 @@
+"""The one dial of the course: size of the experiments, device, seed, and one thread a process.
+
+Importing this module sets torch to one intra-op thread: with two, on a busy two-core machine, small
+networks train many times slower. `threads` is the one way to use more. It also asks Linux's
+allocator to keep freed memory, since training frees and wants the same arrays at every step.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from . import check
+
+
+def _keep_freed_memory():
+    """Nothing: lets glibc keep freed blocks of up to 32 MB, where the C library is glibc.
+
+    Otherwise each large array is given back to the system when freed, and every page of the next
+    one is fetched anew. Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 32 * 2**20)
+        mallopt(-1, 2**30)
+
+
+torch.set_num_threads(1)
+_keep_freed_memory()
+
+SIZES = ("quick", "default", "large")
+
+
+@dataclass(frozen=True)
+class Dial:
+    """What every experiment of a notebook takes its sizes from; made by `start`."""
+
+    size: str  # "quick" (slow laptops, demos), "default" or "large" (a GPU)
+    device: torch.device  # where the networks are
+    seed: int  # base seed: every other seed is derived from it
+
+    def __call__(self, *, quick, default, large):
+        """The one of three values that belongs to this size."""
+        return {"quick": quick, "default": default, "large": large}[self.size]
+
+    def seeds(self, n: int) -> list[int]:
+        """`n` different seeds, none shared with another base seed (up to 1,000 of them)."""
+        check.integer("n", n, high=1000)
+        return [1000 * self.seed + i for i in range(n)]
+
+
+def start(notebook: str, size: str | None = None, seed: int | None = None) -> Dial:
+    """The dial; prints the machine and how long `notebook` will take here.
+
+    `size` defaults to the environment variable MODELSCALE_SIZE, else "default"; `seed` to
+    MODELSCALE_SEED, else 0. The device is MODELSCALE_DEVICE, else a GPU for the size "large" where
+    there is one, else the CPU.
+
+    Raises: ValueError for an unknown notebook, size or device.
+    """
+    size = size or os.environ.get("MODELSCALE_SIZE") or "default"
+    check.one_of("size", size, SIZES, "set it in the call or in MODELSCALE_SIZE")
+    seed = _seed() if seed is None else seed
+    dial = Dial(size, _device(size), check.integer("seed", seed, 0))
+    _use_style()
+    print(f"modelscale: size {size} of {', '.join(SIZES)}; seed {seed}; device {dial.device}")
+    print(f"{describe_machine()}; {torch.get_num_threads()} thread")
+    print(_expected_time(notebook, size))
+    return dial
+
+
+@contextlib.contextmanager
+def threads(n: int):
+    """A context with `n` intra-op threads in place of one, for where threads are the subject.
+
+    Raises: ValueError unless 1 <= n <= the number of cores.
+    """
+    cores = os.cpu_count() or 1
+    check.integer("n", n, high=cores, remedy="more threads than cores only wait for each other")
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def describe_machine() -> str:
+    """One line: processor, cores, memory, operating system, torch and GPU, where there is one."""
+    parts = [f"{_processor()}, {os.cpu_count()} cores"]
+    if memory_bytes := _memory_bytes():
+        parts[0] += f", {memory_bytes / 1e9:.0f} GB"
+    parts += [
+        platform.system(),
+        f"Python {platform.python_version()}",
+        f"torch {torch.__version__}",
+    ]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return "; ".join(parts)
+
+
+def probe_s(rounds: int = 5) -> float:
+    """Seconds that a fixed small piece of training takes here: the fastest of `rounds`.
+
+    It is mostly the cost of starting operations, as in the notebooks themselves.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 64, generator=generator)
+    w = torch.randn(64, 64, generator=generator, requires_grad=True)
+    fastest = float("inf")
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        for _ in range(100):
+            torch.autograd.grad((x @ w).relu_().square().mean(), w)
+        fastest = min(fastest, time.perf_counter() - begin)
+    return fastest
+
+
+def runtimes() -> dict:
+    """The recorded seconds of each notebook in each size, and of the probe beside them."""
+    return json.loads(resources.files("modelscale").joinpath("runtimes.json").read_text())
+
+
+def _expected_time(notebook, size):
+    recorded = runtimes()
+    known = [name for name in recorded if name != "reference"]
+    check.one_of("notebook", notebook, known, "give the name of the file without its ending")
+    seconds = recorded[notebook][size]
+    if seconds is None:
+        return f"{notebook} has not been timed in size {size}"
+    slower = probe_s() / recorded["reference"]["probe_s"]
+    here = f"{notebook}: about {_round(seconds * slower)} s here"
+    return f"{here} ({_round(seconds)} s where it was recorded; this machine takes {slower:.1f}x)"
+
+
+def _round(seconds):
+    return f"{seconds:.0f}" if seconds < 30 else f"{5 * round(seconds / 5)}"
+
+
+def _seed():
+    text = os.environ.get("MODELSCALE_SEED", "0")
+    if not text.isdigit():
+        raise ValueError(f"MODELSCALE_SEED={text!r}: it must be a whole number of at least 0.")
+    return int(text)
+
+
+def _device(size):
+    wanted = os.environ.get("MODELSCALE_DEVICE")
+    gpu = torch.cuda.is_available()
+    if wanted:
+        check.one_of("MODELSCALE_DEVICE", wanted, ("cpu", "cuda") if gpu else ("cpu",))
+    return torch.device(wanted or ("cuda" if gpu and size == "large" else "cpu"))
+
+
+def _use_style():
+    from . import plot
+
+    plot.use_style()
+
+
+def _processor():
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes():
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None

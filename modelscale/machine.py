@@ -1,0 +1,222 @@
+"""What this machine can do, measured, and the step times that follow from it.
+
+Three measurements make the model: matrix FLOP/s by size, memory bytes/s by size, and the seconds
+that starting an operation takes. A step then takes, for each of its operations, the longer of
+computing and moving (the roofline: Williams, Waterman and Patterson 2009), plus the start.
+"""
+
+import json
+import math
+import os
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import platformdirs
+import torch
+
+from . import check, models
+from .count import MLP, Transformer
+from .count.operations import Operation, training_step
+from .dial import describe_machine
+from .train import Recipe
+from .train.loop import make_optimizer, train_step
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+PRODUCT_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
+PRODUCT_LIMIT_S = 0.1  # slower products are not measured: a machine without bfloat16 needs seconds
+SHORTEST_S = 1e-4  # shorter work is repeated within one timing
+COPY_BYTES = tuple(4**k for k in range(7, 14))  # 16 KB to 67 MB
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The measured limits of one device. Tables are pairs (size, rate), sizes ascending."""
+
+    description: str
+    device: str
+    date: str
+    product_flops_per_s: dict  # dtype -> [[n, FLOP/s of an n x n x n product], ...]
+    copy_bytes_per_s: list  # [[bytes moved by one operation, bytes/s], ...]
+    operation_s: float  # seconds that one operation of a training step costs at the least
+    step_s: float  # seconds that a step costs besides: loop, loss, optimizer
+
+    def flops_per_s(self, m: float, k: float, n: float, dtype: str = "float32") -> float:
+        """The matrix FLOP/s of an m x k x n product, read off at the cube with as many FLOPs."""
+        known = tuple(self.product_flops_per_s)
+        table = self.product_flops_per_s[check.one_of("dtype", dtype, known)]
+        return interpolate(table, (m * k * n) ** (1 / 3))
+
+    def bytes_per_s(self, moved: float) -> float:
+        """The bytes/s of an operation that moves this many bytes: caches are faster than memory."""
+        return interpolate(self.copy_bytes_per_s, moved)
+
+    def operation_time_s(self, op: Operation, dtype: str = "float32") -> tuple:
+        """(computing, moving) seconds of all calls of `op`, without their starts."""
+        moving = op.calls * op.bytes / self.bytes_per_s(op.bytes) if op.bytes else 0.0
+        computing = op.flops / self.flops_per_s(*op.product, dtype) if op.product else 0.0
+        return computing, moving
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted step time and what it is made of, in seconds."""
+
+    computing_s: float  # operations bound by arithmetic
+    moving_s: float  # operations bound by memory
+    starting_s: float  # starting operations, and the loop around them
+    flops: float
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of one training step."""
+        return self.computing_s + self.moving_s + self.starting_s
+
+
+def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32") -> Prediction:
+    """The predicted time of one training step of `shape`.
+
+    Raises: ValueError for a dtype that was not measured, or a shape not of `count`.
+    Taught in: 00_your_machine.
+    """
+    check.integer("batch_size", batch_size)
+    computing_s = moving_s = 0.0
+    operations = training_step(shape, batch_size, 2 if dtype == "bfloat16" else 4)
+    for op in operations:
+        computing, moving = machine.operation_time_s(op, dtype)
+        if computing > moving:
+            computing_s += computing
+        else:
+            moving_s += moving
+    starts = sum(op.calls for op in operations) * machine.operation_s + machine.step_s
+    return Prediction(computing_s, moving_s, starts, sum(op.flops for op in operations))
+
+
+def measure(device="cpu", dtypes=("float32", "bfloat16"), budget_s=6.0) -> Machine:
+    """The measured limits of `device`, in about `budget_s` seconds."""
+    device = torch.device(device)
+    for dtype in dtypes:
+        check.one_of("dtypes", dtype, tuple(DTYPES))
+    check.number("budget_s", budget_s)
+    each_s = budget_s / 2 / (len(dtypes) * len(PRODUCT_SIZES) + len(COPY_BYTES))
+    operation_s, step_s = _overheads(device, budget_s / 2)
+    return Machine(
+        description=describe_machine(),
+        device=str(device),
+        date=time.strftime("%Y-%m-%d"),
+        product_flops_per_s={dtype: _product_rates(dtype, device, each_s) for dtype in dtypes},
+        copy_bytes_per_s=[[b, copy_rate(b, device, each_s)] for b in COPY_BYTES],
+        operation_s=operation_s,
+        step_s=step_s,
+    )
+
+
+def load(device="cpu", refresh=False, path=None) -> Machine:
+    """The limits of `device`, measured once and kept in a JSON file of the user's cache folder.
+
+    A file of another machine, or a damaged one, is measured anew; so is any with `refresh`.
+    """
+    path = Path(path or platformdirs.user_cache_path("modelscale") / f"machine-{device}.json")
+    if not refresh and path.exists():
+        try:
+            machine = Machine(**json.loads(path.read_text()))
+            if machine.description == describe_machine():
+                return machine
+        except (ValueError, TypeError) as error:
+            warnings.warn(f"{path} is damaged ({error}); measuring anew", stacklevel=2)
+    machine = measure(device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".writing").write_text(json.dumps(asdict(machine), indent=1))
+    path.with_suffix(".writing").replace(path)
+    return machine
+
+
+def product_rate(n: int, dtype: str, device="cpu", seconds=0.1) -> float:
+    """The FLOP/s of n x n matrix products in `dtype`: 2 n^3 over the median time."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(n, n, generator=generator).to(device, DTYPES[dtype])
+    return 2 * n**3 / median_s(lambda: a @ a, device, seconds)
+
+
+def copy_rate(moved_bytes: int, device="cpu", seconds=0.1) -> float:
+    """The bytes/s at which an operation reads one array and writes another."""
+    x = torch.ones(moved_bytes // 8, device=device)  # half is read, half is written, 4 bytes each
+    y = torch.empty_like(x)
+    return moved_bytes / median_s(lambda: torch.add(x, 1.0, out=y), device, seconds)
+
+
+def step_s(shape, batch_size: int, device="cpu", seconds=0.3, precision="float32") -> float:
+    """The measured median seconds of one training step of `shape`, on random data."""
+    network, recipe = models.build(shape).to(device), Recipe(precision=precision)
+    optimizer = make_optimizer(network.parameters(), recipe)
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(shape, Transformer):
+        size = (batch_size, shape.context)
+        x = y = torch.randint(shape.vocab_size, size, generator=generator).to(device)
+    else:
+        x = torch.randn(batch_size, shape.n_in, generator=generator).to(device)
+        y = torch.randint(shape.n_out, (batch_size,), generator=generator).to(device)
+    return median_s(lambda: train_step(network, optimizer, x, y, recipe), device, seconds)
+
+
+def median_s(work, device="cpu", seconds=0.1, least=5) -> float:
+    """The median seconds of one call of `work`, over about `seconds` and at least `least` calls.
+
+    On a CPU these are the thread's own seconds, so that other programs do not count; on an idle
+    machine they are those of a clock. Quick work is repeated until it can be timed.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    wait = torch.cuda.synchronize if on_gpu else (lambda: None)
+    # Windows counts a thread's time in steps of 16 ms, too coarse
+    clock = time.perf_counter if on_gpu or os.name == "nt" else time.thread_time
+    work(), wait()
+    repeats, times, end = 1, [], time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < end:
+        begin = clock()
+        for _ in range(repeats):
+            work()
+        wait()
+        took = clock() - begin
+        if took < SHORTEST_S:  # too short to time: not counted
+            repeats *= 2
+        else:
+            times.append(took / repeats)
+    return median(times)
+
+
+def interpolate(table, x: float) -> float:
+    """The rate at size `x`, on straight lines between points of log size and log rate.
+
+    Beyond the table's ends the rate of the nearest end is taken.
+    """
+    x = min(max(x, table[0][0]), table[-1][0])
+    for (x0, y0), (x1, y1) in pairwise(table):
+        if x <= x1:
+            share = math.log(x / x0) / math.log(x1 / x0)
+            return y0 ** (1 - share) * y1**share
+    return table[-1][1]
+
+
+def _product_rates(dtype, device, seconds):
+    """[[n, FLOP/s], ...] in ascending n, as far as one product takes less than PRODUCT_LIMIT_S."""
+    rates = []
+    for n in PRODUCT_SIZES:
+        if rates and 2 * n**3 / rates[-1][1] > PRODUCT_LIMIT_S:
+            break
+        rates.append([n, product_rate(n, dtype, device, seconds)])
+    return rates
+
+
+def _overheads(device, seconds):
+    """(seconds an operation, seconds a step besides) of networks so small that nothing else counts.
+
+    Two depths give two equations: the slope is the cost of an operation.
+    """
+    shallow, deep = MLP(depth=2, width=8), MLP(depth=34, width=8)
+    few, many = (sum(op.calls for op in training_step(shape, 8)) for shape in (shallow, deep))
+    quick, slow = (step_s(shape, 8, device, seconds / 2) for shape in (shallow, deep))
+    operation_s = (slow - quick) / (many - few)
+    return operation_s, max(quick - few * operation_s, 0.0)

@@ -1,0 +1,7 @@
+"""Training: `fit` for one network, `fit_many` for many small ones at once."""
+
+from .loop import evaluate, fit
+from .many import fit_many
+from .recipe import History, Recipe
+
+__all__ = ["History", "Recipe", "evaluate", "fit", "fit_many"]

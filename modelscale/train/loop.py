@@ -1,0 +1,191 @@
+"""Training one network: a loop short enough to read aloud.
+
+The optimizer and the clipping come from torch. Legend: B batch, T tokens, K classes.
+"""
+
+import contextlib
+import math
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .. import dial as _dial  # noqa: F401  one intra-op thread
+from . import checkpoint
+from .recipe import History, Recipe
+
+WINDOWS = 64  # of a text, to score on
+
+
+def fit(model, data, recipe=None, seed=0, callback=None, path=None) -> History:
+    """The history of training `model`, in place, on `data`.
+
+    `callback(step, record)` is called after each record and stops the run by returning True. With
+    `path`, each record is followed by a checkpoint, and a run that was cut off goes on from the
+    newest one as if nothing had happened.
+
+    Shapes: `data` is a `data.Dataset` (x (n, ...), y (n,)) or a `data.Text` (bytes).
+    Raises: ValueError for a batch larger than the data.
+    Taught in: 01_vertical_scaling.
+    """
+    recipe = recipe or Recipe()
+    device = next(model.parameters()).device
+    network = torch.compile(model) if recipe.compile else model
+    optimizer = make_optimizer(model.parameters(), recipe)
+    history = checkpoint.resume(path, model, optimizer, History())
+    done = history.step[-1] if history.step else 0
+    total, clock = 0.0, Stopwatch(device, history.seconds[-1] if done else 0.0)
+    for step, (x, y) in enumerate(batches(data, model.shape, recipe, seed, done), done + 1):
+        set_lr(optimizer, [recipe.lr_at(step)])
+        total += train_step(network, optimizer, x.to(device), y.to(device), recipe)
+        if step in recipe.record_steps:
+            with clock.paused():
+                flops = step * step_flops(model.shape, recipe.batch_size)
+                mean_loss = float(total) / (step - done)
+                history.add(step, mean_loss, flops, clock.seconds, score(model, data))
+                history.stopped = bool(callback and callback(step, history.last))
+                checkpoint.save(path, model, optimizer, history)
+            total, done = 0.0, step
+        if history.stopped:
+            break
+    return history
+
+
+def train_step(network, optimizer, x, y, recipe):
+    """The loss of one batch, after one step of the optimizer down its gradient.
+
+    Shapes: x (B, ...), y (B,) or (B, T) -> ().
+    """
+    with torch.autocast(x.device.type, torch.bfloat16, recipe.precision == "bfloat16"):
+        loss = cross_entropy(network(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    optimizer.step()
+    return loss.detach()
+
+
+def score(model, data) -> dict:
+    """Test loss (nats), test accuracy and training accuracy (0 to 1) of `model`, as a dict.
+
+    The training accuracy is measured on as many training samples as there are test samples.
+    """
+    (x_train, y_train), (x_test, y_test) = samples(data, model.shape)
+    test_loss, accuracy = evaluate(model, x_test, y_test)
+    return {
+        "test_loss": test_loss,
+        "accuracy": accuracy,
+        "train_accuracy": evaluate(model, x_train, y_train)[1],
+    }
+
+
+@torch.no_grad()
+def evaluate(model, x, y, chunk=500) -> tuple[float, float]:
+    """Mean loss (nats) and accuracy (0 to 1) of `model` on samples `x` with labels `y`."""
+    model.eval()
+    device = next(model.parameters()).device
+    loss = correct = 0.0
+    for a, b in zip(x.split(chunk), y.to(device).split(chunk), strict=True):
+        logits = model(a.to(device))
+        loss += float(cross_entropy(logits, b)) * b.numel()
+        correct += float((logits.argmax(-1) == b).sum())
+    model.train()
+    return loss / y.numel(), correct / y.numel()
+
+
+def samples(data, shape):
+    """((x, y) of training, (x, y) of test or validation) to score on, equally many of each.
+
+    Of a text: WINDOWS windows of the network's context, always the same ones.
+    """
+    if hasattr(data, "batch"):
+        drawn = data.batch(WINDOWS, shape.context, torch.Generator().manual_seed(0))
+        return drawn, data.val_batches(WINDOWS, shape.context, 1)[0]
+    n = len(data.y_test)
+    return (data.x_train[:n], data.y_train[:n]), (data.x_test, data.y_test)
+
+
+def cross_entropy(logits, labels):
+    """The mean loss in nats.
+
+    Shapes: logits (B, K) with labels (B,), or (B, T, K) with (B, T) -> ().
+    """
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+
+def make_optimizer(parameters, recipe):
+    """torch's fused AdamW or SGD; `parameters` as torch takes them, groups included."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+
+
+def set_lr(optimizer, lrs):
+    """Nothing: gives each parameter group its learning rate for this step."""
+    for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+        group["lr"] = lr
+
+
+def step_flops(shape, batch_size) -> int:
+    """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
+    if hasattr(shape, "train_flops_per_token"):
+        return shape.train_flops_per_token() * batch_size * shape.context
+    return shape.matmul_flops(batch_size, training=True)
+
+
+def batches(data, shape, recipe, seed, done=0):
+    """The (x, y) of every step after the first `done`, drawn by `seed` alone.
+
+    Raises: ValueError for a batch larger than the data.
+    """
+    if hasattr(data, "batch"):  # text: windows of bytes at random offsets
+        generator = torch.Generator().manual_seed(seed)
+        for step in range(recipe.steps):
+            xy = data.batch(recipe.batch_size, shape.context, generator)
+            if step >= done:
+                yield xy
+        return
+    order = sample_order(len(data.y_train), recipe, seed)
+    for rows in order[done:]:
+        yield data.x_train.index_select(0, rows), data.y_train.index_select(0, rows)
+
+
+def sample_order(n, recipe, seed):
+    """Row numbers of every step's batch: each epoch a new permutation, drawn by `seed`.
+
+    Shapes: -> (steps, B) int64. An epoch's end may fall inside a batch.
+    Raises: ValueError for a batch larger than the data.
+    """
+    if recipe.batch_size > n:
+        raise ValueError(
+            f"batch_size={recipe.batch_size}: it must be at most the {n} training samples. "
+            "Take a smaller batch or more data."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    wanted = recipe.steps * recipe.batch_size
+    epochs = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
+    return torch.cat(epochs)[:wanted].view(recipe.steps, recipe.batch_size)
+
+
+class Stopwatch:
+    """Seconds of training: it stands still while the network is evaluated."""
+
+    def __init__(self, device, seconds=0.0):
+        self.device, self._before, self._since = device, seconds, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds counted so far."""
+        return self._before + (time.perf_counter() - self._since if self._since else 0.0)
+
+    @contextlib.contextmanager
+    def paused(self):
+        """A context in which the watch stands still, entered once the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self._before, self._since = self.seconds, None
+        yield
+        self._since = time.perf_counter()

@@ -1,0 +1,70 @@
+"""Proves that each member trained by `fit_many` ends where `fit` brings it alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from modelscale import count, data, models
+from modelscale.train import Recipe, fit, fit_many
+
+TASK = data.signals(n_train=300, n_test=100)
+RECIPE = Recipe(steps=30, batch_size=16, lr=5e-3, records=3, clip=0.5)
+SHAPES = [
+    count.MLP(depth=1, width=8),
+    count.MLP(depth=3, width=8),
+    count.MLP(depth=1, width=8, residual=True),
+    count.MLP(depth=4, width=8, residual=True),
+    count.ConvNet(depth=3, width=4),
+]
+
+
+def build(shape, n=4):
+    return [models.build(shape, seed) for seed in range(n)]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_member_ends_where_fit_brings_it_alone(shape, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer)
+    seeds, lrs = [0, 1, 2, 5], [1e-3, 5e-3, 5e-3, 2e-2]
+    together, alone = build(shape), build(shape)
+    histories = fit_many(together, TASK, recipe, seeds, lrs)
+    for i, model in enumerate(alone):
+        history = fit(model, TASK, replace(recipe, lr=lrs[i]), seeds[i])
+        for name in ("loss", "test_loss", "accuracy", "train_accuracy"):
+            ours, theirs = getattr(histories[i], name), getattr(history, name)
+            assert ours == pytest.approx(theirs, abs=0.011 if "accuracy" in name else 1e-4)
+        assert histories[i].step == history.step and histories[i].flops == history.flops
+        for ours, theirs in zip(together[i].parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+
+
+def test_members_do_not_disturb_each_other():
+    """A member whose learning rate blows up must leave the others as they were."""
+    shape = count.MLP(depth=2, width=8)
+    calm, wild = build(shape, 2), build(shape, 2)
+    fit_many(calm, TASK, RECIPE, lrs=[1e-3, 1e-3])
+    fit_many(wild, TASK, RECIPE, lrs=[1e-3, 1e3])
+    for ours, theirs in zip(wild[0].parameters(), calm[0].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_callback_stops_all_members_with_their_weights_written_back():
+    shape = count.MLP(depth=2, width=8)
+    members = build(shape, 3)
+    histories = fit_many(members, TASK, RECIPE, callback=lambda step, records: step >= 20)
+    assert all(history.stopped and history.step == [10, 20] for history in histories)
+    assert not torch.equal(members[0].layers[0].weight, build(shape, 1)[0].layers[0].weight)
+
+
+def test_members_of_different_shapes_or_lists_of_other_lengths_are_refused():
+    shape = count.MLP(depth=2, width=8)
+    with pytest.raises(ValueError, match="one shape"):
+        fit_many([models.build(shape), models.build(count.MLP(depth=2, width=9))], TASK, RECIPE)
+    with pytest.raises(ValueError, match=r"lrs=.*one for each of the 4"):
+        fit_many(build(shape), TASK, RECIPE, lrs=[1e-3])
+    with pytest.raises(ValueError, match="lrs=-1"):
+        fit_many(build(shape, 1), TASK, RECIPE, lrs=[-1])
+    with pytest.raises(ValueError, match="seeds="):
+        fit_many([], TASK, RECIPE)

@@ -1,0 +1,167 @@
+"""Proves that `fit` learns, stops, resumes as if nothing had happened, and survives a torn file."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from modelscale import count, data, models
+from modelscale.train import History, Recipe, evaluate, fit
+from modelscale.train.loop import batches, sample_order
+
+SHAPE = count.MLP(depth=2, width=16)
+RECIPE = Recipe(steps=40, batch_size=32, lr=1e-2, records=4)
+TASK = data.signals(n_train=400, n_test=200)
+
+
+class CutOff(Exception):
+    """What a test raises to play a power cut."""
+
+
+def trained(**options):
+    model = models.build(SHAPE)
+    return model, fit(model, TASK, RECIPE, **options)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def cut_off_after(step):
+    def callback(now, record):
+        if now == step:
+            raise CutOff
+
+    return callback
+
+
+def test_training_lowers_the_loss_on_every_seed():
+    for seed in range(3):
+        model = models.build(SHAPE, seed)
+        before = evaluate(model, TASK.x_train, TASK.y_train)[0]
+        fit(model, TASK, replace(RECIPE, steps=200), seed)
+        assert evaluate(model, TASK.x_train, TASK.y_train)[0] < 0.8 * before
+
+
+def test_the_history_has_one_entry_a_record():
+    _, history = trained()
+    assert history.step == [10, 20, 30, 40] and not history.stopped
+    assert history.last.keys() == vars(History()).keys() - {"stopped"}
+    assert all(len(v) == 4 for k, v in vars(history).items() if k != "stopped")
+    per_step = SHAPE.matmul_flops(RECIPE.batch_size, training=True)
+    assert history.flops == [per_step * step for step in history.step]
+    assert history.seconds == sorted(history.seconds) and history.seconds[0] > 0
+    assert all(0 <= share <= 1 for share in history.accuracy + history.train_accuracy)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    assert torch.equal(weights(trained()[0]), weights(trained()[0]))
+    assert not torch.equal(weights(trained()[0]), weights(trained(seed=1)[0]))
+
+
+def test_a_callback_that_returns_true_stops_the_run():
+    seen = []
+    _, history = trained(callback=lambda step, record: seen.append(record) or step >= 20)
+    assert history.stopped and history.step == [10, 20]
+    assert [record["step"] for record in seen] == [10, 20]
+
+
+def test_each_epoch_shows_every_sample_once():
+    order = sample_order(100, Recipe(steps=10, batch_size=30), seed=0).flatten()
+    assert order.shape == (300,)
+    for epoch in order.split(100):
+        assert sorted(epoch.tolist()) == list(range(100))
+
+
+def test_batches_after_the_first_few_are_those_of_an_unbroken_run():
+    for task, shape in ((TASK, SHAPE), (data.text(50_000, source="synthetic"), GPT)):
+        whole = list(batches(task, shape, Recipe(steps=6, batch_size=8), seed=3))
+        rest = list(batches(task, shape, Recipe(steps=6, batch_size=8), seed=3, done=4))
+        assert len(whole) == 6 and len(rest) == 2
+        for (x, y), (a, b) in zip(whole[4:], rest, strict=True):
+            assert torch.equal(x, a) and torch.equal(y, b)
+
+
+GPT = count.Transformer(n_layer=1, d_model=16, n_head=2, vocab_size=256, context=16)
+
+
+def test_a_small_gpt_learns_the_next_byte():
+    task = data.text(50_000, source="synthetic")
+    history = fit(models.build(GPT), task, Recipe(steps=60, batch_size=8, lr=1e-2, records=3))
+    assert history.test_loss[-1] < history.test_loss[0] < math.log(256) + 0.5
+    assert history.flops[-1] == 60 * 8 * 16 * GPT.train_flops_per_token()
+
+
+def test_bfloat16_reaches_the_loss_of_float32():
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        history = fit(models.build(SHAPE), TASK, replace(RECIPE, precision=precision))
+        losses.append(history.loss[-1])
+    assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.02
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer)
+    whole = models.build(SHAPE)
+    unbroken = fit(whole, TASK, recipe)
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(CutOff):
+        fit(models.build(SHAPE), TASK, recipe, callback=cut_off_after(30), path=path)
+    resumed = models.build(SHAPE, seed=9)  # other weights: they must come from the file
+    history = fit(resumed, TASK, recipe, path=path)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert history.step == unbroken.step and history.test_loss == unbroken.test_loss
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, f"{path.name}.previous"]
+
+
+@pytest.mark.parametrize("kept", [0, 4, 200, -1])
+def test_a_torn_checkpoint_is_noticed_and_the_one_before_is_used(tmp_path, kept):
+    path = tmp_path / "run.safetensors"
+    whole, _ = trained(path=path)
+    path.write_bytes(path.read_bytes()[:kept])
+    resumed = models.build(SHAPE, seed=9)
+    with pytest.warns(UserWarning, match="is damaged"):
+        history = fit(resumed, TASK, RECIPE, path=path)
+    assert torch.equal(weights(whole), weights(resumed)) and history.step == [10, 20, 30, 40]
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    path = tmp_path / "run.safetensors"
+    trained(path=path)
+    with pytest.raises(ValueError, match="another network"):
+        fit(models.build(count.MLP(depth=2, width=8)), TASK, RECIPE, path=path)
+
+
+def test_the_rate_climbs_to_its_peak_and_falls_to_nothing():
+    recipe = Recipe(steps=100, lr=1.0, warmup=0.1)
+    rates = [recipe.lr_at(step) for step in range(1, 101)]
+    assert rates.index(max(rates)) == 9 and max(rates) == 1.0
+    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+    assert {replace(recipe, decay="none", warmup=0.0).lr_at(s) for s in (1, 50, 100)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("steps", 0),
+        ("batch_size", 1.5),
+        ("lr", 0.0),
+        ("lr", math.nan),
+        ("optimizer", "adam"),
+        ("warmup", 1.5),
+        ("clip", 0.0),
+        ("decay", "linear"),
+        ("precision", "float16"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_by_name(option, value):
+    with pytest.raises(ValueError, match=f"{option}={value!r}"):
+        Recipe(**{option: value})
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(ValueError, match=r"batch_size=500.*at most the 400"):
+        fit(models.build(SHAPE), TASK, replace(RECIPE, batch_size=500))
