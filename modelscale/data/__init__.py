@@ -1,0 +1,17 @@
+"""The data of the course: seeded, made or found on this machine, never downloaded or cached."""
+
+from .base import Dataset
+from .letters import digits, letters
+from .signals import default_templates, random_templates, signals
+from .text import Text, text
+
+__all__ = [
+    "Dataset",
+    "Text",
+    "default_templates",
+    "digits",
+    "letters",
+    "random_templates",
+    "signals",
+    "text",
+]

@@ -1,0 +1,93 @@
+"""What every data set of the course is: four tensors, and the random streams they come from.
+
+Legend: n samples, K classes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import check, dial  # noqa: F401
+
+STREAMS = ("train", "test", "calibrate", "labels", "positions")  # never mixed with one another
+CHUNK = 1000  # samples drawn by one generator; another size would give other samples
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """A classification task. x: (n, ...) float32, y: (n,) int64 in 0..K-1."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    n_classes: int
+    name: str
+
+    def subset(self, n: int, seed: int = 0) -> "Dataset":
+        """The same task with `n` of its training samples, as many of each class as can be.
+
+        With one seed a smaller subset is part of every larger one. The test set stays.
+
+        Raises: ValueError if `n` is below the number of classes, or above what there is.
+        """
+        remedy = "at least one sample a class is needed, and no sample is used twice"
+        n = check.integer("n", n, self.n_classes, len(self.y_train), remedy)
+        check.integer("seed", seed, 0)
+        rows = _balanced_order(self.y_train.cpu().numpy(), np.random.default_rng(seed))[:n]
+        keep = torch.from_numpy(np.sort(rows)).to(self.y_train.device)
+        return replace(self, x_train=self.x_train[keep], y_train=self.y_train[keep])
+
+    def to(self, device: str | torch.device) -> "Dataset":
+        """The same data on `device`."""
+        parts = ("x_train", "y_train", "x_test", "y_test")
+        return replace(self, **{part: getattr(self, part).to(device) for part in parts})
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: {len(self.y_train):,} training and {len(self.y_test):,} test samples "
+            f"of shape {tuple(self.x_train.shape[1:])} in {self.n_classes} classes"
+        )
+
+
+def stream(seed: int, name: str, chunk: int = 0) -> np.random.Generator:
+    """A random generator of its own for one chunk of one stream of one seed."""
+    key = (STREAMS.index(name), chunk)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def chunks(n: int, n_classes: int, seed: int, name: str) -> Iterator[tuple]:
+    """(rows, labels, generator) of each chunk that it takes to draw n samples.
+
+    A chunk is always drawn whole and cut afterwards: so the first samples of a large set are those
+    of a small one. Each whole chunk holds every class equally often, in random order.
+    """
+    size = n_classes * max(1, CHUNK // n_classes)
+    for index, start in enumerate(range(0, n, size)):
+        rng = stream(seed, name, index)
+        labels = rng.permutation(np.arange(size) % n_classes)
+        yield slice(start, min(start + size, n)), labels, rng
+
+
+def fraction(name: str, value: float) -> float:
+    """`value`, where it is at least 0 and below 1.
+
+    Raises: ValueError otherwise.
+    """
+    value = check.number(name, value, above=False)
+    if value >= 1:
+        raise ValueError(f"{name}={value!r}: it must be a share of at least 0 and below 1.")
+    return value
+
+
+def _balanced_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The rows in rounds: each round takes one sample of every class that has any left."""
+    order = rng.permutation(len(y))
+    turn = np.empty(len(y), dtype=np.int64)
+    for label in np.unique(y):
+        mine = order[y[order] == label]
+        turn[mine] = np.arange(len(mine))
+    return order[np.argsort(turn[order], kind="stable")]

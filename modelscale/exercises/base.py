@@ -1,0 +1,59 @@
+"""What all checkers of exercises have in common: a verdict with a hint, never a traceback."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a checker says of an answer; a notebook shows it as one line of text."""
+
+    passed: bool
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def exercise(hint: str) -> Callable:
+    """A decorator that makes a checker of a function `judge(answer)`.
+
+    `judge` returns None for a right answer, else what is wrong with it. The checker returns a
+    `Verdict`; an answer that raises gets one as well, and one that is `...` or None is "not yet".
+    """
+
+    def decorate(judge):
+        @functools.wraps(judge)
+        def checker(answer) -> Verdict:
+            if answer is None or answer is ...:
+                return Verdict(False, f"Not yet: replace the dots. Hint: {hint}")
+            try:
+                wrong = judge(answer)
+            except Exception as error:  # the learner's own code: whatever it raises is an answer
+                wrong = f"it raised {type(error).__name__}: {error}."
+            if wrong is None:
+                return Verdict(True, "Correct.")
+            return Verdict(False, f"Not yet: {wrong} Hint: {hint}")
+
+        return checker
+
+    return decorate
+
+
+def differs(call: str, got, wanted, tolerance: float = 1e-6) -> str | None:
+    """None where `got` is the number `wanted` within a relative `tolerance`, else what is wrong."""
+    if got is None or got is ...:
+        return f"{call} gives nothing back yet."
+    if isinstance(got, bool) or not isinstance(got, int | float):
+        return f"{call} gives {got!r}, which is not a number."
+    if abs(got - wanted) > tolerance * abs(wanted):
+        return f"{call} gives {got:,.6g}, which is {_direction(got, wanted)}."
+    return None
+
+
+def _direction(got, wanted):
+    if got <= 0 or wanted <= 0:
+        return "too small" if got < wanted else "too large"
+    factor = max(got / wanted, wanted / got)
+    return f"{factor:.3g} times too {'large' if got > wanted else 'small'}"

@@ -1,0 +1,59 @@
+"""Checkers of the exercises in 01_vertical_scaling."""
+
+from .. import count
+from .base import differs, exercise
+
+
+@exercise("a layer from m to n neurons has m n weights and n biases; add up neighbours.")
+def check_params(answer):
+    """Whether `answer(sizes)` counts the parameters of a perceptron."""
+    for sizes in ([40, 10], [40, 100, 100, 10], [7, 5, 3, 2]):
+        if wrong := differs(f"params({sizes})", answer(sizes), count.mlp_params(sizes)):
+            return wrong
+    return None
+
+
+@exercise(
+    "a matrix product costs 2 FLOPs a weight and sample; forward, once; backward, twice; "
+    "but nobody needs the gradient of the data, which spares the first layer one product."
+)
+def check_train_flops(answer):
+    """Whether `answer(depth, width, batch)` is the training FLOPs of one step of an MLP."""
+    for depth, width, batch in ((1, 32, 64), (4, 128, 64), (9, 17, 5)):
+        wanted = count.MLP(depth, width).matmul_flops(batch, training=True)
+        call = f"train_flops({depth}, {width}, {batch})"
+        if wrong := differs(call, answer(depth, width, batch), wanted):
+            return wrong
+    return None
+
+
+@exercise("parameters grow with the width, so try widths upwards and keep the last that fits.")
+def check_widest(answer):
+    """Whether `answer(depth, budget)` is the largest width within a parameter budget."""
+    for depth, budget in ((1, 1_000), (4, 20_000), (16, 100_000)):
+        got = answer(depth, budget)
+        wanted = max(w for w in range(1, 2000) if count.MLP(depth, w).params <= budget)
+        if wrong := differs(f"widest({depth}, {budget})", got, wanted, tolerance=0):
+            return wrong
+    return None
+
+
+@exercise("weights, gradients and AdamW's two averages are four numbers a parameter, 4 bytes each.")
+def check_state_bytes(answer):
+    """Whether `answer(n_params)` is the bytes of training state in float32 with AdamW."""
+    for n_params in (1_000, 1_234_567):
+        if wrong := differs(f"state_bytes({n_params})", answer(n_params), 16 * n_params):
+            return wrong
+    return None
+
+
+@exercise("what is a product of two matrices, if nothing stands between them?")
+def check_suspect(answer):
+    """Whether `answer` names the bug of the break-it lab."""
+    wrong = {
+        "a": "the loss falls and settles, as it does with a sound learning rate.",
+        "b": "training accuracy is as low as test accuracy: nothing is memorised.",
+        "d": "the weights of every layer change: print them before and after.",
+    }
+    choice = str(answer).strip().lower()
+    return None if choice == "c" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")

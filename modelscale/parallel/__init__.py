@@ -1,0 +1,8 @@
+"""Training on several processes: real ones, started from a notebook cell or a script.
+
+Importing it loads no torch, so that schedules can be counted and drawn at once.
+"""
+
+from .launch import RankError, run, warm_up
+
+__all__ = ["RankError", "run", "warm_up"]

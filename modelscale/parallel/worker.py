@@ -1,0 +1,149 @@
+"""What a rank runs: torchrun's surroundings, the caller's function, and the report of its end.
+
+The server that ranks are forked from imports this module first, and is prepared by it. The module
+loads no torch by itself, because the caller imports it too.
+"""
+
+import atexit
+import faulthandler
+import io
+import linecache
+import os
+import reprlib
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing import current_process
+
+import cloudpickle
+
+_OVERTIME_S = 30  # how long a rank that nobody ended may outlive its time
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every rank of a run is told."""
+
+    payload: bytes  # the function and its arguments, pickled by value
+    env: dict  # the caller's environment and torchrun's variables, without those of one rank
+    sources: dict  # linecache's entries of code that lies in no file, such as cells
+    timeout_s: float  # how long the run, and any one collective, may take
+
+
+def main(rank, job, pipe, output):
+    """Returns never: calls the function, reports through `pipe`, waits to be let go, and exits."""
+    watcher = threading.Thread(target=_watch, args=(pipe,), daemon=True)
+    _settle(rank, job, output)
+    watcher.start()
+    try:
+        _join_group(job.timeout_s)
+        fn, args = cloudpickle.loads(job.payload)
+        report = ("result", time.monotonic(), _packed(fn(*args)))
+    except BaseException as error:  # SystemExit too: whatever ends the function is reported
+        report = ("failure", time.monotonic(), _story(error))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pipe.send(report)
+    # A rank that left now would cut the connections of those still at work. The watcher ends it.
+    watcher.join()
+
+
+def _settle(rank, job, output):
+    """Gives the process the caller's environment, streams and sources."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C reaches the caller only, who ends this whole process group
+    os.environ.clear()
+    os.environ.update(job.env, RANK=str(rank), LOCAL_RANK=str(rank))
+    _redirect(output)
+    linecache.cache.update(job.sources)
+    faulthandler.enable(file=2)
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
+    # C code that never lets another thread run would keep the watcher from noticing anything.
+    faulthandler.dump_traceback_later(job.timeout_s + _OVERTIME_S, exit=True, file=2)
+
+
+def _redirect(output):
+    """Sends standard output and error to the caller: those of C code and of children as well."""
+    if sys.platform == "win32":  # where a connection is no file descriptor
+        sys.stdout = sys.stderr = _Sender(output)
+        return
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        os.dup2(output.fileno(), fd)
+        stream = io.TextIOWrapper(
+            io.FileIO(fd, "w", closefd=False),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+        setattr(sys, name, stream)
+
+
+class _Sender(io.TextIOBase):
+    """A text stream that sends what is written to it at once."""
+
+    def __init__(self, output):
+        self.output = output
+
+    def write(self, text):
+        self.output.send_bytes(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+
+def _watch(pipe):
+    """Ends the process, without the group's teardown: that can abort after a correct result."""
+    try:
+        pipe.recv()
+    except (EOFError, OSError):  # the caller was killed: its ranks end with all they started
+        if hasattr(os, "killpg"):
+            os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def _join_group(timeout_s):
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
+
+
+def _packed(result):
+    try:
+        return cloudpickle.dumps(result)
+    except Exception as error:  # pickling runs code of the result's own classes
+        raise TypeError(
+            f"the function returned {reprlib.repr(result)}, which cannot be sent back: {error}. "
+            "Return numbers, tensors, or lists and dictionaries of them."
+        ) from None
+
+
+def _story(error):
+    """The traceback of `error`, from the caller's own function on."""
+    frames = error.__traceback__
+    while frames and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+def _tidy():
+    """Removes the folder of the server's socket: a caller that was killed has left it."""
+    from multiprocessing import forkserver  # which Windows has not
+
+    shutil.rmtree(os.path.dirname(forkserver._forkserver._forkserver_address), ignore_errors=True)
+
+
+def _is_server():
+    """Whether this process is the fork server itself: neither a caller nor a rank."""
+    server = any("multiprocessing.forkserver import main" in word for word in sys.orig_argv)
+    return server and current_process().name == "MainProcess"
+
+
+if _is_server():
+    os.setsid()  # Jupyter interrupts and kills the caller's whole session, this process excepted
+    atexit.register(_tidy)

@@ -1,0 +1,79 @@
+"""Proves that one dial sets sizes, seed, device and threads, from the call or the environment."""
+
+import os
+
+import pytest
+import torch
+
+import modelscale
+from modelscale import dial
+from modelscale.dial import Dial
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    for name in ("MODELSCALE_SIZE", "MODELSCALE_SEED", "MODELSCALE_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    recorded = {
+        "reference": {"probe_s": 0.01},
+        "some_notebook": {"quick": 5, "default": 42.0, "large": None},
+    }
+    monkeypatch.setattr(dial, "runtimes", lambda: recorded)
+
+
+def test_the_default_is_the_default(capsys):
+    made = modelscale.start("some_notebook")
+    assert made == Dial("default", torch.device("cpu"), 0)
+    assert made(quick=1, default=2, large=3) == 2
+    printed = capsys.readouterr().out
+    assert "size default" in printed and f"torch {torch.__version__}" in printed
+    assert "some_notebook: about" in printed and "40 s where it was recorded" in printed
+
+
+def test_the_environment_sets_what_the_call_leaves_open(monkeypatch, capsys):
+    monkeypatch.setenv("MODELSCALE_SIZE", "quick")
+    monkeypatch.setenv("MODELSCALE_SEED", "7")
+    assert modelscale.start("some_notebook") == Dial("quick", torch.device("cpu"), 7)
+    assert modelscale.start("some_notebook", size="large", seed=3).size == "large"
+    assert "has not been timed in size large" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MODELSCALE_SIZE", "huge", "size='huge': it must be one of 'quick', 'default', 'large'"),
+        ("MODELSCALE_SEED", "-1", "MODELSCALE_SEED='-1'"),
+        ("MODELSCALE_DEVICE", "tpu", "MODELSCALE_DEVICE='tpu'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(monkeypatch, name, value, words):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=words):
+        modelscale.start("some_notebook")
+
+
+def test_an_unknown_notebook_is_refused():
+    with pytest.raises(ValueError, match="notebook='other'"):
+        modelscale.start("other")
+
+
+def test_seeds_of_different_base_seeds_never_meet():
+    one, two = (Dial("quick", torch.device("cpu"), seed).seeds(1000) for seed in (0, 1))
+    assert len(set(one + two)) == 2000 and one[:3] == Dial("quick", None, 0).seeds(3)
+    with pytest.raises(ValueError, match="n=0"):
+        Dial("quick", None, 0).seeds(0)
+
+
+def test_one_thread_unless_threads_are_the_subject():
+    assert torch.get_num_threads() == 1
+    with modelscale.threads(os.cpu_count()):
+        assert torch.get_num_threads() == os.cpu_count()
+    assert torch.get_num_threads() == 1
+    with pytest.raises(ValueError, match="n=0"), modelscale.threads(0):
+        pass
+
+
+def test_the_machine_is_described_without_names_of_people_or_hosts():
+    line = modelscale.dial.describe_machine()
+    assert f"{os.cpu_count()} cores" in line and f"torch {torch.__version__}" in line
+    assert os.uname().nodename not in line if hasattr(os, "uname") else True

@@ -1,0 +1,132 @@
+"""Proves that `parallel.run` works from a notebook cell and from an unguarded script, shows the
+cell's own source line, obeys an interrupt, and leaves nothing where its caller is killed."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import nbclient
+import nbformat
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def gone(pids, within_s=10):
+    """Whether all processes have ended within a time."""
+    end = time.monotonic() + within_s
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+def alive(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def script(tmp_path, text):
+    """A started script, whose temporary files go to a folder of their own."""
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "script.py").write_text(textwrap.dedent(text))
+    env = dict(os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path / "tmp"))
+    command = [sys.executable, "-W", "error", "script.py"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def outputs(tmp_path, monkeypatch, cells):
+    """What each cell shows, as text, run in a real kernel."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(textwrap.dedent(cell)) for cell in cells]
+    place = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, resources=place, allow_errors=True, timeout=120).execute()
+    return ["".join(map(shown, cell.outputs)) for cell in notebook.cells]
+
+
+def shown(output):
+    return output.get("text") or "\n".join(output.get("traceback", []))
+
+
+def test_a_notebook_cell(tmp_path, monkeypatch):
+    cells = [
+        """
+        import torch, torch.distributed as dist
+        from modelscale import parallel
+        def ranks_sum(fail):
+            total = torch.tensor(dist.get_rank())
+            dist.all_reduce(total)
+            print("sum", total.item())
+            return total.item() if not fail else 1 / (dist.get_rank() - 1)
+        print(parallel.run(ranks_sum, False))
+        """,
+        "parallel.run(ranks_sum, True)",
+        """
+        import os, psutil, signal, threading, time
+        threading.Timer(1, os.killpg, (0, signal.SIGINT)).start()  # as Jupyter does
+        parallel.run(time.sleep, 100, timeout_s=200)
+        """,
+        """
+        own = psutil.Process().children(recursive=True)
+        print([p for p in own if p.parent() in own], parallel.run(ranks_sum, False))
+        """,
+    ]
+    works, raises, interrupted, after = outputs(tmp_path, monkeypatch, cells)
+    assert works.splitlines()[-1] == "[1, 1]"
+    assert sorted(works.splitlines()[:-1]) == ["[rank 0] sum 1", "[rank 1] sum 1"]
+    assert "rank 1 failed first" in raises and "ZeroDivisionError" in raises
+    assert "return total.item() if not fail else 1 / (dist.get_rank() - 1)" in raises
+    assert "KeyboardInterrupt" in interrupted and "RankError" not in interrupted
+    assert after.splitlines()[-1] == "[] [1, 1]"
+
+
+def test_an_unguarded_script_runs_once_and_leaves_no_file(tmp_path):
+    process = script(
+        tmp_path,
+        """
+        from modelscale import parallel
+        print("top")
+        def f():
+            return helper() + 1
+        def helper():
+            return 1
+        print(parallel.run(f))
+        """,
+    )
+    out, err = process.communicate(timeout=60)
+    assert (out, err) == ("top\n[2, 2]\n", "")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_killing_the_caller_ends_the_ranks_and_leaves_no_file(tmp_path):
+    process = script(
+        tmp_path,
+        """
+        import os, time
+        from modelscale import parallel
+        def f():
+            print(os.getpid(), os.getppid())
+            if os.environ["RANK"] == "0":
+                time.sleep(100)
+            __import__("torch").distributed.barrier()
+        parallel.run(f)
+        """,
+    )
+    lines = [process.stdout.readline() for _ in range(2)]
+    pids = [int(pid) for line in lines for pid in line.split()[2:]]
+    assert len(set(pids)) == 3 and all(map(alive, pids))
+    process.kill()
+    process.communicate(timeout=20)
+    assert gone(pids)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_importing_the_package_loads_no_torch():
+    code = "import sys, modelscale.parallel; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30).returncode == 0

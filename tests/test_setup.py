@@ -1,0 +1,246 @@
+"""`make setup` says in one line what is missing, and makes again what is broken, without network.
+
+The script runs in an empty folder, with nothing on PATH but what the test puts there: fake Pythons
+that print a version, a fake df, and a fake venv module that makes a fake environment.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = "awk cat cksum cp dirname ls mkdir rm sed sh uname"
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="make is for Linux and macOS")
+
+# Answers the script's questions in the words of a real Python, and notes what it is asked to do.
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+    *version_info*) echo {version} ;;
+    *"import venv, ensurepip"*) exit {venv} ;;
+    *"import pip"*) exit 0 ;;
+    "-m venv .venv") mkdir -p .venv/bin .venv/lib/python3.12/site-packages
+        cp "$0" .venv/bin/python ;;
+    "-m pip"*) echo "$*" >>pip.log
+        echo "Collecting all"
+        mkdir -p .venv/lib/python3.12/site-packages/numpy-2.dist-info
+        exit {pip} ;;
+esac
+"""
+
+
+class Checkout:
+    """A folder with the set-up script, and a PATH of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.bin = folder / "course", folder / "bin"
+        (self.folder / "scripts").mkdir(parents=True)
+        self.bin.mkdir()
+        for name in ("scripts/setup.sh", "pyproject.toml", "constraints.txt"):
+            shutil.copy(ROOT / name, self.folder / name)
+        for tool in TOOLS.split():
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        self.df(100_000)
+
+    def command(self, name: str, text: str):
+        """Puts an executable on PATH."""
+        (self.bin / name).write_text(text)
+        (self.bin / name).chmod(0o755)
+
+    def python(self, name="python3", version="3.12", venv=0, pip=0):
+        """Puts a Python on PATH; `venv` and `pip` are the exit codes of those modules."""
+        self.command(name, FAKE_PYTHON.format(version=version, venv=venv, pip=pip))
+
+    def df(self, free_mb: int):
+        """Sets what df says is free."""
+        line = f"/dev/disk with name 1 1 {free_mb * 1024} 9% /Volumes/My Disk"
+        self.command("df", f"#!/bin/sh\necho Filesystem\necho '{line}'\n")
+
+    def setup(self, **variables):
+        """(exit code, everything printed) of the script."""
+        done = subprocess.run(
+            ["sh", "scripts/setup.sh"],
+            cwd=self.folder,
+            env={"PATH": str(self.bin), "TORCH_CPU_INDEX": "index-of-cpu-builds", **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout
+
+    def refused(self, **variables) -> str:
+        """The one line of a set-up that could not be."""
+        code, said = self.setup(**variables)
+        assert code != 0
+        assert said.startswith("setup: "), said
+        assert said.count("\n") == 1, said
+        assert not (self.folder / ".venv").exists()
+        return said
+
+    def made(self, **variables) -> str:
+        """What a set-up that worked has printed."""
+        code, said = self.setup(**variables)
+        assert code == 0, said
+        return said
+
+    def installs(self) -> list[str]:
+        """The arguments of every pip so far."""
+        log = self.folder / "pip.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+def test_no_python(checkout):
+    assert "no Python found. Install Python 3.11, 3.12 or 3.13" in checkout.refused()
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.14", "2.7"])
+def test_no_python_that_fits(checkout, version):
+    checkout.python(version=version)
+    said = checkout.refused()
+    assert f"Python {version} (" in said
+    assert "does not fit. Install Python 3.11, 3.12 or 3.13" in said
+
+
+def test_a_python_that_is_only_a_name_is_passed_over(checkout):
+    checkout.command("python3.13", "#!/bin/sh\nexit 127\n")
+    checkout.python("python3.11", "3.11")
+    assert "with Python 3.11" in checkout.made()
+
+
+def test_the_first_python_that_fits_is_taken(checkout):
+    checkout.python("python3.13", "3.13", venv=1)
+    checkout.python("python3", "3.9")
+    checkout.python("python3.12", "3.12")
+    assert "with Python 3.12" in checkout.made()
+
+
+def test_python_can_be_named(checkout, tmp_path):
+    checkout.python("python3", "3.12")
+    assert "PYTHON=nowhere/python does not run" in checkout.refused(PYTHON="nowhere/python")
+    (checkout.bin / "my python").write_text((checkout.bin / "python3").read_text())
+    (checkout.bin / "my python").chmod(0o755)
+    assert "my python)" in checkout.made(PYTHON=str(checkout.bin / "my python"))
+
+
+def test_no_venv_module(checkout):
+    checkout.python(version="3.11", venv=1)
+    said = checkout.refused()
+    assert "has no venv module" in said
+    assert "apt install python3.11-venv" in said
+
+
+def test_no_disk(checkout):
+    checkout.python()
+    checkout.df(1200)
+    said = checkout.refused(TORCH="cpu")
+    assert "1200 MB free in this folder, and 3000 MB are needed" in said
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only there is torch's ordinary build a large one"
+)
+def test_disk_for_the_cpu_build_alone(checkout):
+    checkout.python()
+    checkout.df(4000)
+    assert "or set TORCH=cpu, which needs 3000 MB" in checkout.refused()
+    checkout.made(TORCH="cpu")
+
+
+def test_a_torch_that_is_not_known(checkout):
+    checkout.python()
+    assert "use TORCH=cpu" in checkout.refused(TORCH="gpu")
+
+
+def test_quick_the_second_time(checkout):
+    checkout.python()
+    assert ".venv is ready" in checkout.made()
+    assert len(checkout.installs()) == 1
+    assert "Collecting" not in checkout.made()
+    assert len(checkout.installs()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are two builds of torch")
+def test_torch_cpu_takes_torch_from_its_own_index(checkout):
+    checkout.python()
+    checkout.made(TORCH="cpu")
+    torch, rest = checkout.installs()
+    assert "--index-url index-of-cpu-builds -c constraints.txt torch" in torch
+    assert "--index-url" not in rest
+    assert "holds a GPU build of torch: making it again" in checkout.made(TORCH="cpu")
+    (site,) = (checkout.folder / ".venv/lib").glob("*/site-packages")
+    (site / "torch-2.13.0+cpu.dist-info").mkdir()
+    assert checkout.made(TORCH="cpu") == ""
+
+
+def test_a_change_of_versions_is_installed(checkout):
+    checkout.python()
+    checkout.made()
+    with open(checkout.folder / "constraints.txt", "a") as constraints:
+        constraints.write("another==1\n")
+    assert "making" not in checkout.made()
+    assert len(checkout.installs()) == 2
+    assert checkout.made() == ""
+
+
+def test_a_package_that_was_removed_is_put_back(checkout):
+    checkout.python()
+    checkout.made()
+    (checkout.folder / ".venv/lib/python3.12/site-packages/numpy-2.dist-info").rmdir()
+    checkout.made()
+    assert len(checkout.installs()) == 2
+
+
+def test_a_set_up_that_failed_says_so_and_starts_again(checkout):
+    checkout.python(pip=1)
+    code, said = checkout.setup()
+    assert code != 0
+    assert said.splitlines()[-1].startswith("setup: pip could not install the tested versions")
+    checkout.python()
+    assert ".venv was left half-made: making it again" in checkout.made()
+    assert checkout.made() == ""
+
+
+def test_an_environment_that_does_not_work_is_made_again(checkout):
+    checkout.python()
+    checkout.made()
+    (checkout.folder / ".venv/bin/python").write_text("#!/bin/sh\nexit 1\n")
+    assert ".venv does not work any more: making it again" in checkout.made()
+
+
+def test_an_environment_that_was_moved_is_made_again(checkout):
+    checkout.python()
+    checkout.made()
+    checkout.folder = checkout.folder.rename(checkout.folder.with_name("moved here"))
+    assert ".venv was made for another folder: making it again" in checkout.made()
+
+
+def test_an_environment_made_by_hand_is_completed(checkout):
+    checkout.python()
+    checkout.made()
+    (checkout.folder / ".venv/.complete").unlink()
+    assert "making" not in checkout.made()
+
+
+def test_a_wheelhouse_is_used_without_network(checkout):
+    checkout.python()
+    house = checkout.folder / "wheelhouse"
+    house.mkdir()
+    machine = " ".join(os.uname()[i] for i in (0, 4))
+    (house / "made-for.txt").write_text(f"3.11 {machine}\n")
+    said = checkout.refused()
+    assert f"wheelhouse/ is for Python 3.11 {machine}, and this is 3.12" in said
+    (house / "made-for.txt").write_text(f"3.12 {machine}\n")
+    checkout.made(TORCH="cpu")
+    (pip,) = checkout.installs()
+    assert "--no-index --find-links wheelhouse" in pip
+    assert "--index-url" not in pip
