@@ -215,8 +215,11 @@ def _overheads(device, seconds):
 
     Two depths give two equations: the slope is the cost of an operation.
     """
-    shallow, deep = MLP(depth=2, width=8), MLP(depth=34, width=8)
+    shallow, deep = MLP(depth=2, width=8), MLP(depth=18, width=8)
     few, many = (sum(op.calls for op in training_step(shape, 8)) for shape in (shallow, deep))
-    quick, slow = (step_s(shape, 8, device, seconds / 2) for shape in (shallow, deep))
+    rounds = [  # in turn, so that a slow moment of the machine meets both
+        [step_s(shape, 8, device, seconds / 10) for shape in (shallow, deep)] for _ in range(5)
+    ]
+    quick, slow = (median(times) for times in zip(*rounds, strict=True))
     operation_s = (slow - quick) / (many - few)
     return operation_s, max(quick - few * operation_s, 0.0)
