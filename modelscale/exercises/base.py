@@ -1,8 +1,10 @@
 """What all checkers of exercises have in common: a verdict with a hint, never a traceback."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def differs(call: str, got, wanted, tolerance: float = 1e-6) -> str | None:
     """None where `got` is the number `wanted` within a relative `tolerance`, else what is wrong."""
     if got is None or got is ...:
         return f"{call} gives nothing back yet."
-    if isinstance(got, bool) or not isinstance(got, int | float):
+    if isinstance(got, bool) or not isinstance(got, Real) or math.isnan(got):
         return f"{call} gives {got!r}, which is not a number."
     if abs(got - wanted) > tolerance * abs(wanted):
         return f"{call} gives {got:,.6g}, which is {_direction(got, wanted)}."

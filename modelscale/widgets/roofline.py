@@ -45,10 +45,11 @@ def plot_roofline(machine, ax, dtype="float32"):
     peak = max(rate for _, rate in machine.product_flops_per_s[dtype])
     fast = max(rate for _, rate in machine.copy_bytes_per_s)
     slow = machine.copy_bytes_per_s[-1][1]
+    lowest = min(compute(machine, kind, SIZES[0])["flops_per_s"] for kind in KINDS)
     x = np.logspace(-2, 3.5, 100)
     ax.plot(x, np.minimum(peak, fast * x) / 1e9, "-", marker="", label="cache")
     ax.plot(x, np.minimum(peak, slow * x) / 1e9, "--", marker="", label="main memory")
-    ax.set(xscale="log", yscale="log", ylim=(peak / 1e6 / 1e9, 3 * peak / 1e9))
+    ax.set(xscale="log", yscale="log", ylim=(lowest / 3e9, 3 * peak / 1e9))
     ax.set(xlabel="arithmetic intensity (FLOP/byte)", ylabel="GFLOP/s")
     ax.legend(loc="lower right")
     return ax
@@ -58,7 +59,7 @@ def describe(machine, kind: str, n: int) -> str:
     """The state in words: what the operation costs, how fast it runs and what bounds it."""
     found = compute(machine, kind, n)
     return (
-        f"{kind}, n = {n}: {si(found['flops'])}FLOP, {si(found['bytes'])}B, "
+        f"{kind}, n = {n}: {_amount(found['flops'])}FLOP, {_amount(found['bytes'])}B, "
         f"{found['intensity']:.3g} FLOP/byte. Predicted: {seconds(found['time_s'])}, "
         f"{found['flops_per_s'] / 1e9:.3g} GFLOP/s; {REASONS[found['bound']]}."
     )
@@ -82,3 +83,9 @@ def roofline_explorer(machine) -> Explorer:
         kind=w.ToggleButtons(options=KINDS, description="operation"),
         n=choice("n", SIZES, 256),
     )
+
+
+def _amount(x):
+    """`x` in SI, ready for its unit: "2.15 G", but "128 " with the space a prefix would have."""
+    text = si(x)
+    return text if " " in text else text + " "

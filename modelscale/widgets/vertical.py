@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from .. import count
 from ..machine import predict_step
 from ..plot import seconds, si
+from ..train import Recipe
 from .controls import choice
 from .explorer import Explorer
 
@@ -30,8 +31,13 @@ class Sweep:
     def __init__(self, path):
         stored = json.loads(Path(path).read_text())
         self.about = {key: stored[key] for key in ("machine", "date", "seeds", "seconds")}
+        self._recipe = stored["recipe"]
         self.cells = {(c["kind"], *(c[axis] for axis in AXES)): c for c in stored["cells"]}
         self.grid = [sorted({c[axis] for c in stored["cells"]}) for axis in AXES]
+
+    def recipe(self, kind: str, n: int, depth: int, width: int) -> Recipe:
+        """How the networks of a measured point were trained, its learning rate included."""
+        return Recipe(**self._recipe | {"lr": self.cells[kind, n, depth, width]["lr"]})
 
     def runs(self, split: str, kind: str, n: int, depth: int, width: int) -> np.ndarray:
         """The accuracy of every seed at (or between) the measured points: (S,).
@@ -113,7 +119,7 @@ def vertical_explorer(sweep, machine) -> Explorer:
 
     def setup(figure):
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        right.set(xlim=(-0.5, 1.5), ylim=(0, 1), xticks=(0, 1), xticklabels=("training", "test"))
+        right.set(xlim=(-0.5, 1.5), ylim=(0, 1.05), xticks=(0, 1), xticklabels=("training", "test"))
         right.set(ylabel="accuracy (stored sweep)")
         right.axhline(0.1, color="0.6", linestyle=":")
         points = right.plot([], [], "o", color="#009E73")[0]

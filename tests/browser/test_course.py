@@ -1,0 +1,153 @@
+"""The notebooks of the course run in a real JupyterLab, and their explorers answer every control.
+
+In the size "quick", beside their stored results, as a learner finds them. Each control is moved
+with the keyboard and, where it has one, by its list; picture and words follow, and all that can be
+operated has an accessible name.
+"""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from lab import Notebook, jupyterlab
+
+pytestmark = pytest.mark.browser
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+KINDS = {
+    "00_your_machine": ("matrix x vector", "addition", "matrix x matrix"),
+    "01_vertical_scaling": ("residual", "plain"),
+}
+LISTS = {
+    "00_your_machine": {"n": "16"},
+    "01_vertical_scaling": {
+        "depth (layers)": "16",
+        "width (neurons)": "128",
+        "data (samples)": "500",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def course(chromium, tmp_path_factory):
+    """A JupyterLab over a folder with the stored results, whose kernels run in size quick."""
+    folder = tmp_path_factory.mktemp("course")
+    shutil.copytree(NOTEBOOKS / "results", folder / "results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELSCALE_SIZE", "quick")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # not the user's
+        with jupyterlab(tmp_path_factory.mktemp("private"), folder) as lab:
+            yield lab
+
+
+@pytest.fixture
+def open_course(course, browser):
+    """`open_course(name)`: a `lab.Notebook` with a copy of that notebook, as if nobody ran it."""
+    opened = []
+
+    def open_(name):
+        content = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        for cell in content.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        opened.append(Notebook(course, browser, content))
+        return opened[-1]
+
+    yield open_
+    for notebook in opened:
+        notebook.close()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_notebook_runs_and_its_explorer_follows_every_control(open_course, name):
+    notebook = open_course(name)
+    notebook.page.set_default_timeout(120_000)
+    assert notebook.run_all() == []
+    notebook.page.set_default_timeout(15_000)
+    ran_in_size_quick(notebook)
+    explorer = explorer_of(notebook.page)
+    everything_is_named(explorer, name)
+    press_buttons(explorer, KINDS[name])
+    choose_from_lists(explorer, LISTS[name])
+    slide(explorer, LISTS[name])
+    assert notebook.errors() == []
+
+
+def ran_in_size_quick(notebook):
+    texts = [
+        out.get("text", "") for cell in notebook.save().cells for out in cell.get("outputs", [])
+    ]
+    assert any("modelscale: size quick" in text for text in texts)
+
+
+def explorer_of(page):
+    """The one widget of the page with buttons to toggle, as soon as it has its picture."""
+    explorer = page.locator(".jp-OutputArea-output .widget-vbox").filter(
+        has=page.locator(".widget-toggle-buttons")
+    )
+    explorer.locator(".widget-html img").wait_for()
+    explorer.scroll_into_view_if_needed()
+    assert explorer.count() == 1
+    return explorer
+
+
+def everything_is_named(explorer, name):
+    """Each button and list, and the picture, can be found by a name; a slider's list has it."""
+    for kind in KINDS[name]:
+        assert explorer.get_by_role("button", name=kind, exact=True).count() == 1
+    for label in LISTS[name]:
+        assert explorer.get_by_role("combobox", name=label, exact=True).count() == 1
+    assert explorer.get_by_role("button").count() == len(KINDS[name])
+    assert explorer.get_by_role("combobox").count() == len(LISTS[name])
+    assert explorer.get_by_role("slider").count() == len(LISTS[name])
+    assert explorer.get_by_role("img", name=words(explorer), exact=True).count() == 1
+
+
+def press_buttons(explorer, kinds):
+    for kind in kinds:
+        with moved(explorer, kind):
+            explorer.get_by_role("button", name=kind, exact=True).focus()
+            explorer.page.keyboard.press("Enter")
+
+
+def choose_from_lists(explorer, lists):
+    for label, value in lists.items():
+        with moved(explorer, value):
+            explorer.get_by_role("combobox", name=label, exact=True).select_option(value)
+
+
+def slide(explorer, lists):
+    """The slider is where the list put it, so one step leads to the value beside it."""
+    for i, label in enumerate(lists):
+        menu = explorer.get_by_role("combobox", name=label, exact=True)
+        values = menu.locator("option").all_inner_texts()
+        at = values.index(menu.input_value())
+        step, key = (1, "ArrowRight") if at == 0 else (-1, "ArrowLeft")
+        with moved(explorer, values[at + step]):
+            explorer.get_by_role("slider").nth(i).focus()
+            explorer.page.keyboard.press(key)
+        assert menu.input_value() == values[at + step]
+
+
+@contextlib.contextmanager
+def moved(explorer, value):
+    """Its end waits for another picture, and for words that differ and name `value`."""
+    image = explorer.locator(".widget-html img")
+    before, said = image.get_attribute("src"), words(explorer)
+    yield
+    for _ in range(150):
+        if image.get_attribute("src") != before and words(explorer) != said:
+            break
+        explorer.page.wait_for_timeout(100)
+    assert image.get_attribute("src") != before, "the picture stayed"
+    assert words(explorer) != said and value in words(explorer).replace(",", "")
+    assert image.get_attribute("alt") == words(explorer)
+    assert image.evaluate("e => e.complete && e.naturalWidth > 300")
+    assert explorer.get_by_role("alert").count() == 0
+
+
+def words(explorer):
+    """The line under the picture."""
+    return explorer.locator('p[role="status"]').inner_text()
