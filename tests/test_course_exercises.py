@@ -5,7 +5,6 @@ the same checkers that the course calls.
 """
 
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -47,10 +46,6 @@ def widest(depth, budget):
     return max(w for w in range(1, 2000) if count.MLP(depth, w).params <= budget)
 
 
-def params(sizes):
-    return sum((m + 1) * n for m, n in pairwise(sizes))
-
-
 RIGHT = {
     your_machine.check_intensity: [
         lambda n, b: 2 * n / (3 * b),
@@ -59,7 +54,6 @@ RIGHT = {
     your_machine.check_roofline_time: [lambda f, m, p, b: max(f / p, m / b)],
     your_machine.check_ring_time: [lambda m, r, t, b: 2 * (r - 1) * t + 2 * (r - 1) / r * m / b],
     your_machine.check_lying_benchmark: ["b", " B "],
-    vertical_scaling.check_params: [params, lambda sizes: np.int64(params(sizes))],
     vertical_scaling.check_train_flops: [flops, lambda *a: float(flops(*a))],
     vertical_scaling.check_widest: [widest, lambda *a: np.int64(widest(*a))],
     vertical_scaling.check_state_bytes: [lambda n: 16 * n],
@@ -94,15 +88,6 @@ WRONG = {
         "no ranks": lambda m, r, t, b: t + m / b,
     },
     your_machine.check_lying_benchmark: dict(zip("acde", "acde", strict=True)),
-    vertical_scaling.check_params: {
-        "no biases": lambda s: sum(m * n for m, n in pairwise(s)),
-        "biases of the input": lambda s: sum((n + 1) * m for m, n in pairwise(s)),
-        "one bias a layer": lambda s: sum(m * n + 1 for m, n in pairwise(s)),
-        "no last bias": lambda s: params(s) - s[-1],
-        "no first layer": lambda s: params(s[1:]) if len(s) > 2 else 0,
-        "neurons": sum,
-        "twice": lambda s: 2 * params(s),
-    },
     vertical_scaling.check_train_flops: {
         "gradient of the data": lambda d, w, b: 6 * b * (40 * w + (d - 1) * w**2 + 10 * w),
         "forward alone": lambda d, w, b: 2 * b * (40 * w + (d - 1) * w**2 + 10 * w),

@@ -4,15 +4,6 @@ from .. import count
 from .base import differs, exercise
 
 
-@exercise("a layer from m to n neurons has m n weights and n biases; add up neighbours.")
-def check_params(answer):
-    """Whether `answer(sizes)` counts the parameters of a perceptron."""
-    for sizes in ([40, 10], [40, 100, 100, 10], [7, 5, 3, 2]):
-        if wrong := differs(f"params({sizes})", answer(sizes), count.mlp_params(sizes)):
-            return wrong
-    return None
-
-
 @exercise(
     "a matrix product costs 2 FLOPs a weight and sample; forward, once; backward, twice; "
     "but nobody needs the gradient of the data, which spares the first layer one product."

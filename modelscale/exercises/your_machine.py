@@ -39,7 +39,7 @@ def check_ring_time(answer):
 def check_lying_benchmark(answer):
     """Whether `answer` names what is wrong with the benchmark of the break-it lab."""
     wrong = {
-        "a": "the FLOPs are counted right: at large sizes both timers agree.",
+        "a": "the FLOPs are counted right: a wrong count would be off by one factor at every size.",
         "c": "the dtype is float32 in both, and it would show at every size.",
         "d": "both use the same matrices, so the caches hold the same.",
     }

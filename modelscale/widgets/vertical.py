@@ -81,9 +81,8 @@ def plot_network(ax, kind: str, depth: int, width: int):
 
 def draw_network(ax) -> tuple:
     """The empty (bars, shortcuts) that `place_network` moves."""
-    ax.set(xlim=(-1, LAYERS), ylim=(-75, 105), xticks=[], yticks=[-64, 0, 64])
+    ax.set(xlim=(-1, LAYERS), ylim=(0, 160), xticks=[])
     ax.set(ylabel="neurons", xlabel="input, hidden layers, output")
-    ax.set_yticks([-64, -20, 20, 64], ["128", "40", "40", "128"])
     ax.grid(False)
     bars = ax.add_collection(PatchCollection([], facecolor="#0072B2", edgecolor="white"))
     (arcs,) = ax.plot([], [], "-", color="#D55E00", marker="", linewidth=1)
@@ -94,11 +93,11 @@ def place_network(parts, kind: str, depth: int, width: int) -> None:
     """Nothing: draws this network into what `draw_network` returned."""
     bars, arcs = parts
     heights = [40, *[width] * depth, 10]
-    bars.set_paths([Rectangle((i - 0.35, -h / 2), 0.7, h) for i, h in enumerate(heights)])
+    bars.set_paths([Rectangle((i - 0.35, 0), 0.7, h) for i, h in enumerate(heights)])
     t = np.linspace(0, math.pi, 12)
     starts = range(1, depth) if kind == "residual" else ()
     x = [np.append(i + 0.5 - 0.5 * np.cos(t), np.nan) for i in starts]
-    y = [np.append(width / 2 + 4 + 14 * np.sin(t), np.nan) for _ in starts]
+    y = [np.append(width + 3 + 12 * np.sin(t), np.nan) for _ in starts]
     arcs.set_data(np.concatenate([[], *x]), np.concatenate([[], *y]))
 
 
