@@ -24,14 +24,13 @@ def fit_many(models, data, recipe=None, seeds=None, lrs=None, callback=None) -> 
     Raises: ValueError for members of different shapes, or lists of different lengths.
     Taught in: 01_vertical_scaling.
     """
-    recipe = recipe or Recipe()
+    recipe, histories, done, total = recipe or Recipe(), [History() for _ in models], 0, 0.0
     seeds = _one_each("seeds", range(len(models)) if seeds is None else seeds, models)
     lrs = _one_each("lrs", [recipe.lr] * len(models) if lrs is None else lrs, models)
     stack = Stack(models)
     optimizer = make_optimizer(_groups(stack, lrs), recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
     orders = torch.stack([sample_order(len(data.y_train), recipe, s) for s in seeds], 1)
-    histories, done, total = [History() for _ in models], 0, 0.0
     clock = Stopwatch(stack.weights.device)
     for step, rows in enumerate(orders, 1):
         set_lr(optimizer, [recipe.lr_at(step) * peak / recipe.lr for peak in peaks])
@@ -47,13 +46,13 @@ def fit_many(models, data, recipe=None, seeds=None, lrs=None, callback=None) -> 
                 flops = step * step_flops(stack.shape, recipe.batch_size)
                 for history, mean, row in zip(histories, means.tolist(), scores, strict=True):
                     history.add(step, mean, flops, clock.seconds / len(models), row)
-                stop = callback and callback(step, [history.last for history in histories])
+                stop = bool(callback and callback(step, [h.last for h in histories]))
+                for history in histories:
+                    history.stopped = stop
             total, done = 0.0, step
             if stop:
                 break
     stack.write_back()
-    for history in histories:
-        history.stopped = bool(stop)
     return histories
 
 
