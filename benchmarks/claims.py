@@ -27,13 +27,14 @@ def main():
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=[])
     args = parser.parse_args()
-    result = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d")}
-    result |= {"seeds": args.seeds, "held": {}}
+    result = json.loads(OUT.read_text()) if OUT.exists() else {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if not args.only or path.stem in args.only:
-            result["held"][path.stem] = count_held(path, args.seeds)
-            print(path.stem, json.dumps(result["held"][path.stem], indent=1), flush=True)
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+            about = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d")}
+            held = {"seeds": args.seeds, "held": count_held(path, args.seeds)}
+            result[path.stem] = about | held
+            print(path.stem, json.dumps(held, indent=1), flush=True)
+            OUT.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def count_held(path, seeds) -> dict:
@@ -44,7 +45,10 @@ def count_held(path, seeds) -> dict:
         os.environ["MODELSCALE_SEED"] = str(seed)
         notebook, begin = nbformat.read(path, as_version=4), time.perf_counter()
         client = NotebookClient(
-            notebook, timeout=600, resources={"metadata": {"path": path.parent}}
+            notebook,
+            timeout=600,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            resources={"metadata": {"path": path.parent}},
         )
         client.execute()
         found = printed_lines(notebook)

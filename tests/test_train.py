@@ -101,6 +101,20 @@ def test_bfloat16_reaches_the_loss_of_float32():
     assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.02
 
 
+def test_a_compiled_network_is_trained_to_the_same_weights(monkeypatch):
+    seen, compiled = [], torch.compile
+
+    def compile_with(model):
+        seen.append(model)
+        return compiled(model, backend="aot_eager")  # all of it but the C++ compiler
+
+    monkeypatch.setattr(torch, "compile", compile_with)
+    model, eager = models.build(SHAPE), trained()[0]
+    fit(model, TASK, replace(RECIPE, compile=True))
+    assert seen == [model]
+    torch.testing.assert_close(weights(model), weights(eager), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, optimizer):
     recipe = replace(RECIPE, optimizer=optimizer)

@@ -85,7 +85,7 @@ def jupyterlab(private: Path, folder: Path) -> Iterator[Lab]:
     with log.open("w") as out:
         server = subprocess.Popen(
             [*command, f"--ServerApp.root_dir={folder}"],
-            env=_private_settings(private),
+            env=private_settings(private),
             stdout=out,
             stderr=out,
         )
@@ -95,6 +95,19 @@ def jupyterlab(private: Path, folder: Path) -> Iterator[Lab]:
         finally:
             server.terminate()
             server.wait(20)
+
+
+def private_settings(private: Path) -> dict:
+    """The environment of a JupyterLab that keeps everything of its own in `private`."""
+    places = ["CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"]
+    own = {f"JUPYTER_{place}": str(private / place.lower()) for place in places}
+    for place in ("SETTINGS", "WORKSPACES"):
+        own[f"JUPYTERLAB_{place}_DIR"] = str(private / place.lower())
+    news = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    config = private / "config_dir" / "labconfig" / "page_config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps(news))  # no pop-up asks, no request leaves
+    return {**os.environ, **own, "IPYTHONDIR": str(private / "ipython")}
 
 
 @contextlib.contextmanager
@@ -170,18 +183,6 @@ def notebook_of(*sources: str) -> nbformat.NotebookNode:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-
-
-def _private_settings(private):
-    places = ["CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"]
-    own = {f"JUPYTER_{place}": str(private / place.lower()) for place in places}
-    for place in ("SETTINGS", "WORKSPACES"):
-        own[f"JUPYTERLAB_{place}_DIR"] = str(private / place.lower())
-    news = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
-    config = private / "config_dir" / "labconfig" / "page_config.json"
-    config.parent.mkdir(parents=True)
-    config.write_text(json.dumps(news))  # no pop-up asks, no request leaves
-    return {**os.environ, **own, "IPYTHONDIR": str(private / "ipython")}
 
 
 def _wait_for(server, url, log, attempts=600):
