@@ -40,7 +40,7 @@ def main():
 def count_held(path, seeds) -> dict:
     """{line of a compared output: runs in which it was printed}, over `seeds` base seeds."""
     stored = printed_lines(nbformat.read(path, as_version=4))
-    held = dict.fromkeys(stored, 0)
+    held = dict.fromkeys(sorted(stored), 0)
     for seed in range(seeds):
         os.environ["MODELSCALE_SEED"] = str(seed)
         notebook, begin = nbformat.read(path, as_version=4), time.perf_counter()

@@ -73,6 +73,8 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
     print(f"modelscale: size {size} of {', '.join(SIZES)}; seed {seed}; device {dial.device}")
     print(f"{describe_machine()}; {torch.get_num_threads()} thread")
     print(_expected_time(notebook, size))
+    if size == "large" and dial.device.type == "cpu":
+        print("large is for a GPU: on this CPU some cells take many minutes. Try size='default'.")
     return dial
 
 

@@ -38,6 +38,14 @@ def test_the_environment_sets_what_the_call_leaves_open(monkeypatch, capsys):
     assert "has not been timed in size large" in capsys.readouterr().out
 
 
+def test_large_on_a_cpu_says_that_it_will_take_long(monkeypatch, capsys):
+    monkeypatch.setenv("MODELSCALE_DEVICE", "cpu")
+    modelscale.start("some_notebook", size="large")
+    assert "large is for a GPU" in capsys.readouterr().out
+    modelscale.start("some_notebook")
+    assert "large is for a GPU" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
