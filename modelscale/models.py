@@ -171,6 +171,7 @@ class Attention(nn.Module):
 
     def __init__(self, shape: count.Transformer):
         super().__init__()
+        self.scale = shape.head_size**-0.5  # of q . k; muP has another (modelscale.tuning)
         self.heads = (shape.n_head, shape.kv_heads, shape.kv_heads)  # of queries, keys, values
         width_in = shape.attention_width + 2 * shape.kv_width
         self.qkv = nn.Linear(shape.d_model, width_in, shape.has_qkv_bias)
@@ -179,8 +180,16 @@ class Attention(nn.Module):
     def forward(self, x, rotary=None):
         q, k, v = self._heads(x, rotary)
         grouped = q.shape[1] != k.shape[1]
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        y = F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, enable_gqa=grouped, scale=self.scale
+        )
         return self.out(y.transpose(1, 2).flatten(2))  # (B, H, T, Q) -> (B, T, C)
+
+    def logits(self, x, rotary=None):
+        """What the softmax is taken of, later tokens not yet hidden: (B, T, C) -> (B, H, T, T)."""
+        q, k, _ = self._heads(x, rotary)
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)  # one for each query head
+        return self.scale * q @ k.mT
 
     def _heads(self, x, rotary):
         """Queries (B, H, T, Q), keys and values (B, K, T, Q)."""

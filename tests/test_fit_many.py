@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modelscale import count, data, models
+from modelscale import count, data, models, tuning
 from modelscale.train import Recipe, fit, fit_many
 
 TASK = data.signals(n_train=300, n_test=100)
@@ -40,6 +40,20 @@ def test_every_member_ends_where_fit_brings_it_alone(shape, optimizer):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[3], SHAPES[4]], ids=str)
+def test_learning_rate_factors_do_what_they_do_in_fit(shape, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer, weight_decay=0.3)
+    factors = tuning.lr_factors(replace(shape, width=16), replace(shape, width=5), optimizer)
+    seeds, lrs = [0, 1, 5], [1e-3, 5e-3, 5e-3]
+    together, alone = build(shape, 3), build(shape, 3)
+    fit_many(together, TASK, recipe, seeds, lrs, lr_factors=factors)
+    for i, model in enumerate(alone):
+        fit(model, TASK, replace(recipe, lr=lrs[i]), seeds[i], lr_factors=factors)
+        for ours, theirs in zip(together[i].parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+
+
 def test_members_do_not_disturb_each_other():
     """A member whose learning rate blows up must leave the others as they were."""
     shape = count.MLP(depth=2, width=8)
@@ -66,5 +80,7 @@ def test_members_of_different_shapes_or_lists_of_other_lengths_are_refused():
         fit_many(build(shape), TASK, RECIPE, lrs=[1e-3])
     with pytest.raises(ValueError, match="lrs=-1"):
         fit_many(build(shape, 1), TASK, RECIPE, lrs=[-1])
+    with pytest.raises(ValueError, match="lr_factors="):
+        fit_many(build(shape), TASK, RECIPE, lr_factors={"layers.0.weight": 1.0})
     with pytest.raises(ValueError, match="seeds="):
         fit_many([], TASK, RECIPE)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .. import check
 from .. import dial as _dial  # noqa: F401  one intra-op thread
 from . import checkpoint
 from .recipe import History, Recipe
@@ -18,26 +19,28 @@ from .recipe import History, Recipe
 WINDOWS = 64  # of a text, to score on
 
 
-def fit(model, data, recipe=None, seed=0, callback=None, path=None) -> History:
+def fit(model, data, recipe=None, seed=0, callback=None, path=None, lr_factors=None) -> History:
     """The history of training `model`, in place, on `data`.
 
     `callback(step, record)` is called after each record and stops the run by returning True. With
     `path`, each record is followed by a checkpoint, and a run that was cut off goes on from the
-    newest one as if nothing had happened.
+    newest one as if nothing had happened. `lr_factors` multiply the learning rate of each
+    parameter, by name (see `modelscale.tuning`); rate times weight decay stays as it is.
 
     Shapes: `data` is a `data.Dataset` (x (n, ...), y (n,)) or a `data.Text` (bytes).
-    Raises: ValueError for a batch larger than the data.
+    Raises: ValueError for a batch larger than the data, or factors that miss a parameter.
     Taught in: 01_vertical_scaling.
     """
     recipe = recipe or Recipe()
     device = next(model.parameters()).device
     network = torch.compile(model) if recipe.compile else model
-    optimizer = make_optimizer(model.parameters(), recipe)
+    optimizer = make_optimizer(_groups(model, recipe, lr_factors), recipe)
+    factors = [group["lr"] / recipe.lr for group in optimizer.param_groups]
     history = checkpoint.resume(path, model, optimizer, History())
     done = history.step[-1] if history.step else 0
     total, clock = 0.0, Stopwatch(device, history.seconds[-1] if done else 0.0)
     for step, (x, y) in enumerate(batches(data, model.shape, recipe, seed, done), done + 1):
-        set_lr(optimizer, [recipe.lr_at(step)])
+        set_lr(optimizer, [recipe.lr_at(step) * factor for factor in factors])
         total += train_step(network, optimizer, x.to(device), y.to(device), recipe)
         if step in recipe.record_steps:
             with clock.paused():
@@ -129,6 +132,22 @@ def set_lr(optimizer, lrs):
         group["lr"] = lr
 
 
+def factor_list(model, lr_factors) -> list[float]:
+    """The learning-rate factor of each parameter of `model`, in its order; 1 for all by default.
+
+    Raises: ValueError for names that are not the model's parameters, or factors not above 0.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    if lr_factors is None:
+        return [1.0] * len(names)
+    if set(lr_factors) != set(names):
+        raise ValueError(
+            f"lr_factors={sorted(lr_factors)}: the names must be those of the parameters, {names}."
+            " Take them from tuning.lr_factors(shape, base, optimizer)."
+        )
+    return [check.number(f"lr_factors[{name!r}]", lr_factors[name]) for name in names]
+
+
 def step_flops(shape, batch_size) -> int:
     """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
     if hasattr(shape, "train_flops_per_token"):
@@ -168,6 +187,17 @@ def sample_order(n, recipe, seed):
     wanted = recipe.steps * recipe.batch_size
     epochs = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
     return torch.cat(epochs)[:wanted].view(recipe.steps, recipe.batch_size)
+
+
+def _groups(model, recipe, lr_factors):
+    """torch's parameter groups, one for each factor. A factor divides the weight decay, too."""
+    members = {}
+    for factor, parameter in zip(factor_list(model, lr_factors), model.parameters(), strict=True):
+        members.setdefault(factor, []).append(parameter)
+    return [
+        {"params": group, "lr": s * recipe.lr, "weight_decay": recipe.weight_decay / s}
+        for s, group in members.items()
+    ]
 
 
 class Stopwatch:

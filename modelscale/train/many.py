@@ -5,21 +5,34 @@ matrix product cost hardly more than one. Each member ends where `train.fit` wou
 Legend: M members, B batch, P parameters of one member, K classes.
 """
 
+from dataclasses import replace
+
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from .. import check
-from .loop import Stopwatch, make_optimizer, sample_order, samples, set_lr, step_flops
+from .loop import (
+    Stopwatch,
+    factor_list,
+    make_optimizer,
+    sample_order,
+    samples,
+    set_lr,
+    step_flops,
+)
 from .recipe import History, Recipe
 
 
-def fit_many(models, data, recipe=None, seeds=None, lrs=None, callback=None) -> list[History]:
+def fit_many(
+    models, data, recipe=None, seeds=None, lrs=None, callback=None, lr_factors=None
+) -> list[History]:
     """The history of each of `models`, trained in place as one batched computation.
 
     Member i is trained as `fit(models[i], data, replace(recipe, lr=lrs[i]), seed=seeds[i])` would
     train it, within rounding. `seeds` defaults to 0, 1, 2, ...; `lrs` to the recipe's.
     `callback(step, records)` gets one record a member and stops all by returning True.
+    `lr_factors` are those of `fit`, the same for all members.
 
     Raises: ValueError for members of different shapes, or lists of different lengths.
     Taught in: 01_vertical_scaling.
@@ -28,17 +41,15 @@ def fit_many(models, data, recipe=None, seeds=None, lrs=None, callback=None) -> 
     seeds = _one_each("seeds", range(len(models)) if seeds is None else seeds, models)
     lrs = _one_each("lrs", [recipe.lr] * len(models) if lrs is None else lrs, models)
     stack = Stack(models)
-    optimizer = make_optimizer(_groups(stack, lrs), recipe)
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    update = Update(stack, recipe, lrs, lr_factors)
     orders = torch.stack([sample_order(len(data.y_train), recipe, s) for s in seeds], 1)
     clock = Stopwatch(stack.weights.device)
     for step, rows in enumerate(orders, 1):
-        set_lr(optimizer, [recipe.lr_at(step) * peak / recipe.lr for peak in peaks])
         x, y = _gather(data, rows, stack.weights.device)
         losses = member_losses(stack(x), y)  # (M,)
         stack.backward(losses.sum())
         stack.clip(recipe.clip)
-        optimizer.step()
+        update(step)
         total += losses.detach()
         if step in recipe.record_steps:
             with clock.paused():
@@ -108,6 +119,45 @@ class Stack:
             views[name] = columns.view(-1, *parameter.shape)
             start += parameter.numel()
         return views
+
+
+class Update:
+    """One step of the optimizer for all members.
+
+    A learning-rate factor makes the step of a parameter longer: the optimizer takes its own, and
+    the weights then go on (or back) on the line from where they were to where it brought them.
+    """
+
+    def __init__(self, stack, recipe, lrs, lr_factors):
+        self.stack, self.recipe, self.factors = stack, recipe, None
+        if lr_factors is not None:
+            self.factors = _spread(stack, factor_list(stack.models[0], lr_factors))  # (P,)
+            recipe = replace(recipe, weight_decay=0.0)  # `_decay` does it: no factor for that
+        self.optimizer = make_optimizer(_groups(stack, lrs), recipe)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.lrs = torch.tensor(lrs, device=stack.weights.device).unsqueeze(1)  # (M, 1)
+        self.before = torch.empty_like(stack.weights)
+
+    def __call__(self, step):
+        share = self.recipe.lr_at(step) / self.recipe.lr
+        set_lr(self.optimizer, [share * peak for peak in self.peaks])
+        if self.factors is None:
+            self.optimizer.step()
+            return
+        with torch.no_grad():
+            self._decay(share)
+            self.before.copy_(self.stack.weights)
+            self.optimizer.step()
+            weights = self.stack.weights
+            torch.lerp(self.before, weights, self.factors, out=weights)
+
+    def _decay(self, share):
+        """Nothing: decays as AdamW and SGD do, with a factor's own decay divided by the factor."""
+        if self.recipe.optimizer == "adamw":
+            self.stack.weights.mul_(1 - share * self.recipe.weight_decay * self.lrs)
+        else:
+            decay = self.recipe.weight_decay / self.factors
+            self.stack.gradients.addcmul_(self.stack.weights, decay)
 
 
 def member_losses(logits, labels):
@@ -190,6 +240,13 @@ def _groups(stack, lrs):
             groups.append({"params": [rows], "lr": lrs[start]})
             start = end
     return groups
+
+
+def _spread(stack, factors):
+    """Each parameter's factor at each of its numbers: (P,)."""
+    sizes = [parameter.numel() for parameter in stack.models[0].parameters()]
+    factors = torch.tensor(factors, device=stack.weights.device)
+    return factors.repeat_interleave(torch.tensor(sizes, device=factors.device))
 
 
 def _one_each(name, values, models):

@@ -1,0 +1,147 @@
+"""The coordinate check: do all activations change as much in a wide network as in a narrow one?
+
+Source: Yang 2022 (Tensor Programs V), appendix D.1.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import check, models
+from ..train import loop
+
+PROBES = 64  # samples (or windows of a text) that the activations are looked at on
+LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d)
+LOGITS = "logits"  # how the names of attention logits end
+LARGEST_SLOPE = 0.3  # in powers of the width, of a layer that passes; a forgotten rule is 0.5 or 1
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the change of each layer's activations follows the width, and the verdict."""
+
+    slopes: dict[str, float]  # {layer: power of the width}
+
+    @property
+    def blown_up(self) -> list[str]:
+        """The layers that change more, the wider the network."""
+        return [layer for layer, slope in self.slopes.items() if slope > LARGEST_SLOPE]
+
+    @property
+    def frozen(self) -> list[str]:
+        """The layers that change less, the wider the network.
+
+        Attention logits are let off: in the first steps queries and keys know nothing of each
+        other yet, and q . k / Q of independent vectors shrinks like 1 / sqrt(Q) by itself.
+        """
+        slow = [layer for layer, slope in self.slopes.items() if slope < -LARGEST_SLOPE]
+        return [layer for layer in slow if not layer.endswith(LOGITS)]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no layer blows up and none freezes."""
+        return not self.blown_up and not self.frozen
+
+
+def coordinate_check(
+    make: Callable, widths: Iterable[int], data, recipe, steps: int = 4, seeds=3
+) -> list[dict]:
+    """One row for each width, seed, layer and step: how much the layer's outputs have changed.
+
+    `make(width, seed)` returns (model, lr_factors); lr_factors may be None. "change" is the mean of
+    |output now - output before training| on the same samples, "size" the mean of |output now|.
+    Attention logits count as a layer. The learning rate is `recipe.lr` from the first step on.
+
+    Raises: ValueError for fewer than two widths.
+    Source: Yang 2022, appendix D.1.
+    Taught in: 03_tuning_at_scale.
+    """
+    widths = list(widths)
+    if len(set(widths)) < 2:
+        raise ValueError(f"widths={widths!r}: there must be at least two, to compare.")
+    recipe = replace(recipe, steps=check.integer("steps", steps), warmup=0.0, decay="none")
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    rows = []
+    for width in widths:
+        for seed in seeds:
+            for row in _watched(*make(width, seed), data, recipe, seed):
+                rows.append({"width": width, "seed": seed, **row})
+    return rows
+
+
+def drift(table: list[dict], step: int | None = None) -> Drift:
+    """The slope of log(change) over log(width) of each layer, medians of the seeds, at `step`.
+
+    `step` defaults to the last. 0 is what muP asks for; 1 is a change that grows like the width.
+
+    Raises: ValueError for a step that is not in the table.
+    Taught in: 03_tuning_at_scale.
+    """
+    steps = sorted({row["step"] for row in table} - {0})
+    step = check.one_of("step", steps[-1] if step is None else step, steps)
+    slopes = {}
+    for layer in dict.fromkeys(row["layer"] for row in table):
+        found = {}
+        for row in table:
+            if (row["layer"], row["step"]) == (layer, step):
+                found.setdefault(row["width"], []).append(row["change"])
+        x, y = np.log(list(found)), np.log([np.median(changes) for changes in found.values()])
+        slopes[layer] = float(np.polyfit(x, y, 1)[0])
+    return Drift(slopes)
+
+
+def _watched(model, lr_factors, data, recipe, seed):
+    """The rows of one training run."""
+    (x, _), _ = loop.samples(data, model.shape)
+    device = next(model.parameters()).device
+    x, watch = x[:PROBES].to(device), Watch(model)
+    start, rows = watch.outputs(x), []
+
+    def note(step, _=None):
+        for layer, now in watch.outputs(x).items():
+            change, size = (now - start[layer]).abs().mean(), now.abs().mean()
+            rows.append(
+                {"layer": layer, "step": step, "change": float(change), "size": float(size)}
+            )
+
+    note(0)
+    loop.fit(model, data, replace(recipe, records=recipe.steps), seed, note, lr_factors=lr_factors)
+    return rows
+
+
+class Watch:
+    """What the layers of a network put out, caught by hooks."""
+
+    def __init__(self, model):
+        self.model = model
+
+    @torch.no_grad()
+    def outputs(self, x) -> dict[str, torch.Tensor]:
+        """{layer: its output} for a batch, in the order in which they run."""
+        found, hooks = {}, []
+        for name, module in self.model.named_modules():
+            if isinstance(module, LAYERS):
+                hooks.append(module.register_forward_hook(_keep(found, name)))
+            elif isinstance(module, models.Attention):
+                hooks.append(module.register_forward_hook(_keep_logits(found, f"{name}.{LOGITS}")))
+        self.model(x)
+        for hook in hooks:
+            hook.remove()
+        return found
+
+
+def _keep(found, name):
+    def hook(module, inputs, output):
+        found[name] = output.clone()
+
+    return hook
+
+
+def _keep_logits(found, name):
+    def hook(module, inputs, output):
+        found[name] = module.logits(*inputs)
+
+    return hook

@@ -1,0 +1,153 @@
+"""muP: how initial weights and learning rates follow the width, so that a tuned rate stays tuned.
+
+Everything is relative to a base shape, at which muP and the standard parametrisation are the same
+network. Source: Yang 2022 (Tensor Programs V, arXiv 2203.03466), table 3.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import nn
+
+from .. import check, count, models
+
+WIDTHS = {  # the fields of a shape that muP may change; all others must be those of the base
+    count.MLP: ("width",),
+    count.ConvNet: ("width",),
+    count.Transformer: ("d_model", "n_head", "n_kv_head", "head_dim", "d_ff"),
+}
+OPTIMIZERS = ("adamw", "sgd")
+ROLES = {  # of a matrix, by which fan grows with the width: (fan_in, fan_out)
+    (False, True): "input",
+    (True, True): "hidden",
+    (True, False): "output",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What muP asks of one parameter, relative to the base network.
+
+    `std`, `adamw` and `sgd` multiply the initial standard deviation and the learning rates.
+    """
+
+    role: str  # "input", "hidden" or "output" weights; "vector" for biases and norms
+    fan_in: float  # numbers that enter, over those at the base; 1 for a vector
+    fan_out: float  # numbers that come out, over those at the base
+
+    @property
+    def std(self) -> float:
+        """Initial standard deviation: variance 1 / fan_in, of output weights 1 / fan_in**2."""
+        return self.fan_in ** (-1.0 if self.role == "output" else -0.5)
+
+    @property
+    def adamw(self) -> float:
+        """Learning rate under Adam: 1 / fan_in of hidden and output weights, 1 of all others."""
+        return 1 / self.fan_in
+
+    @property
+    def sgd(self) -> float:
+        """Learning rate under SGD: fan_out of inputs and vectors, 1 / fan_in of outputs, else 1.
+
+        As one form, which also holds where the two fans grow differently: fan_out / fan_in.
+        """
+        return self.fan_out / self.fan_in
+
+
+def mup(shape, base, seed: int = 0) -> nn.Module:
+    """The network of this shape, initialised by muP; at `shape == base` it is `models.build`'s.
+
+    Attention logits are q . k / Q instead of q . k / sqrt(Q), Q numbers a head, and equal to them
+    at the base. Train it with `lr_factors`.
+
+    Raises: ValueError for two shapes that differ in more than width, or tied embeddings.
+    Source: Yang 2022, table 3; attention: definition 4.1.
+    Taught in: 03_tuning_at_scale.
+    """
+    asked = rules(shape, base)
+    model = models.build(shape, seed)
+    # How the std of `models.build` already follows fan_in: He 2015 for the nets, none for GPT-2.
+    own = 0.0 if isinstance(shape, count.Transformer) else -0.5
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if asked[name].role != "vector":
+                parameter.mul_(asked[name].std / asked[name].fan_in ** own)
+    for module in model.modules():
+        if isinstance(module, models.Attention):
+            module.scale *= (base.head_size / shape.head_size) ** 0.5
+    return model
+
+
+def lr_factors(shape, base, optimizer: str = "adamw") -> dict[str, float]:
+    """What muP multiplies the learning rate of each parameter by, for `fit` and `fit_many`.
+
+    Raises: ValueError for two shapes that differ in more than width, or an unknown optimizer.
+    Source: Yang 2022, table 3.
+    Taught in: 03_tuning_at_scale.
+    """
+    check.one_of("optimizer", optimizer, OPTIMIZERS)
+    return {name: getattr(rule, optimizer) for name, rule in rules(shape, base).items()}
+
+
+def rules(shape, base) -> dict[str, Rule]:
+    """The `Rule` of each parameter of the network of this shape, by name.
+
+    Raises: ValueError for two shapes that differ in more than width, or tied embeddings.
+    Taught in: 03_tuning_at_scale.
+    """
+    _check(shape, base)
+    here, small, wider = (_fans(s) for s in (shape, base, _twice_as_wide(base)))
+    found = {}
+    for name, (fan_in, fan_out) in here.items():
+        grows = (wider[name][0] > small[name][0], wider[name][1] > small[name][1])
+        role = ROLES[grows] if fan_in else "vector"
+        found[name] = Rule(
+            role, fan_in / small[name][0] if fan_in else 1.0, fan_out / small[name][1]
+        )
+    return found
+
+
+def _fans(shape):
+    """{name: (numbers that enter, numbers that come out)}; a vector meets its numbers one by one.
+
+    A vector's fan_in is given as 0. Built on torch's meta device: shapes without numbers.
+    """
+    fans = {}
+    with torch.device("meta"):
+        model = models.build(shape)
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(path, recurse=False):
+            n_out, n_in = len(parameter), parameter[0].numel()
+            if parameter.dim() == 1:
+                n_in = 0
+            elif isinstance(module, nn.Embedding):  # stored the other way round
+                n_out, n_in = n_in, n_out
+            fans[name] = n_in, n_out
+    return fans
+
+
+def _twice_as_wide(shape):
+    sizes = {name: getattr(shape, name) for name in WIDTHS[type(shape)]}
+    grown = {n: 2 * v for n, v in sizes.items() if v and n not in ("n_head", "n_kv_head")}
+    return replace(shape, **grown)
+
+
+def _check(shape, base):
+    if type(shape) not in WIDTHS or type(base) is not type(shape):
+        raise ValueError(
+            f"shape={shape!r}, base={base!r}: both must be a count.MLP, count.ConvNet or "
+            "count.Transformer. Make the base with dataclasses.replace(shape, width=...)."
+        )
+    widths = WIDTHS[type(shape)]
+    for name in (field.name for field in fields(shape) if field.name not in widths):
+        if getattr(shape, name) != getattr(base, name):
+            raise ValueError(
+                f"base.{name}={getattr(base, name)!r}: it must be {getattr(shape, name)!r} as in "
+                f"the shape, since muP scales widths alone ({', '.join(widths)}). Take a base of "
+                f"the same {name}."
+            )
+    if getattr(shape, "tied", False):
+        raise ValueError(
+            "tied=True: input and output weights follow two rules, so they must be two matrices. "
+            "Use dataclasses.replace(shape, tied=False)."
+        )
