@@ -27,11 +27,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=[])
     args = parser.parse_args()
-    result = json.loads(OUT.read_text()) if OUT.exists() else {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if not args.only or path.stem in args.only:
             about = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d")}
             held = {"seeds": args.seeds, "held": count_held(path, args.seeds)}
+            result = json.loads(OUT.read_text()) if OUT.exists() else {}
             result[path.stem] = about | held
             print(path.stem, json.dumps(held, indent=1), flush=True)
             OUT.write_text(json.dumps(result, indent=1) + "\n")
@@ -47,6 +47,7 @@ def count_held(path, seeds) -> dict:
         client = NotebookClient(
             notebook,
             timeout=600,
+            coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             resources={"metadata": {"path": path.parent}},
         )

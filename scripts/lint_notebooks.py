@@ -166,7 +166,7 @@ def runtime_line(notebook, stem: str, runtimes_s: dict) -> Iterator[str]:
     said = re.search(r"Runs in about (\d+) s\b", first)
     if not said:
         yield "cell 0: no line 'Runs in about N s'"
-    elif "default" not in runtimes_s.get(stem, {}):
+    elif not runtimes_s.get(stem, {}).get("default"):
         yield f"modelscale/runtimes.json has no default time for {stem}"
     elif not 0.5 <= int(said[1]) / runtimes_s[stem]["default"] <= 1.5:
         yield f"cell 0: '{said[0]}', but {runtimes_s[stem]['default']} s were measured"

@@ -70,6 +70,7 @@ def execute(notebook, folder: Path) -> int:
         notebook,
         timeout=CELL_TIMEOUT_S,
         kernel_name="python3",
+        coalesce_streams=True,  # a kernel may send one line in two pieces
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of loopback sockets
         resources={"metadata": {"path": str(folder)}},
     )

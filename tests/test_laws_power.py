@@ -163,7 +163,7 @@ def test_an_interval_of_a_new_run_is_wider_than_its_noise():
 
 
 def test_most_intervals_hold_a_run_four_times_larger():
-    """A small part of benchmarks/law_coverage.py: 90 % intervals, at least 8 of 12."""
+    """A small part of experiments/law_coverage.py: 90 % intervals, at least 8 of 12."""
     held = 0
     for seed in range(12):
         x = np.append(sizes(), 400.0)

@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 from modelscale import laws
 from modelscale.laws import resample, search, solve
 
-COVERAGE = Path(__file__).parents[1] / "benchmarks" / "results" / "law_coverage.json"
+COVERAGE = Path(__file__).parents[1] / "notebooks" / "results" / "law_coverage.json"
 TRUTH = laws.BESIROGLU_2024
 NAMES = ("E", "A", "B", "alpha", "beta")
 
@@ -214,7 +214,7 @@ def test_the_bootstrap_is_seeded_and_spreads_around_the_fit():
 
 
 def test_most_intervals_of_the_bootstrap_hold_the_truth():
-    """A small part of benchmarks/law_coverage.py: 90 % intervals, at least 6 of 10."""
+    """A small part of experiments/law_coverage.py: 90 % intervals, at least 6 of 10."""
     held = 0
     for seed in range(10):
         fits = laws.bootstrap(*runs(seed=seed), n=60, seed=seed)

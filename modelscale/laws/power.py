@@ -81,7 +81,7 @@ def predict_interval(
     Each of `n` refitted laws predicts, and a residual drawn again is added in log y: so the
     interval holds what is not known of the law, and the noise of the new run. It does not hold a
     law of another form beyond the points. How often it holds a run four times larger is in
-    benchmarks/results/law_coverage.json.
+    notebooks/results/law_coverage.json.
 
     Shapes: at any -> two of the same.
     Raises: ValueError as `fit_power_law`, for an `at` that is not positive, or a level not in 0..1.

@@ -71,7 +71,7 @@ def fit_loss_surface(N, D, loss, delta: float = 1e-3) -> LossSurface:
 def bootstrap(N, D, loss, n: int = 1000, seed: int = 0, delta: float = 1e-3) -> list[LossSurface]:
     """`n` surfaces, each fitted to as many points drawn with replacement from these.
 
-    How often its intervals hold the truth is in benchmarks/results/law_coverage.json. None of these
+    How often its intervals hold the truth is in notebooks/results/law_coverage.json. None of these
     fits is asked what it leaves open: `undetermined` is empty.
 
     Raises: ValueError as `fit_loss_surface`.

@@ -8,21 +8,9 @@ from .controls import choice
 from .explorer import Explorer
 
 SAMPLES = (50, 100, 200, 400)
-CAPACITIES = (2, 3, 5, 7, 10, 14, 20, 28, 40, 50, 60, 70, 80, 90, 100, 110, 120, 140, 160, 180)
-CAPACITIES += (
-    200,
-    220,
-    250,
-    280,
-    320,
-    360,
-    400,
-    440,
-    500,
-    600,
-    800,
-    1000,
-)  # all SAMPLES among them
+CAPACITIES = (2, 3, 5, 7, 10, 14, 20, 28)  # features; all SAMPLES are among them
+CAPACITIES += tuple(range(40, 130, 10)) + tuple(range(140, 240, 20))
+CAPACITIES += (250, 280, 320, 360, 400, 440, 500, 600, 800, 1000)
 NOISES = (0.0, 0.05, 0.2, 0.5, 1.0)
 RIDGES = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)
 TOP = 3.0  # of the picture; the peak without a ridge goes through it
@@ -108,8 +96,8 @@ def overfitting_explorer() -> Explorer:
         figsize=(5.2, 3.2),
         capacity=choice("capacity", CAPACITIES, 20, unit="features"),
         n=choice("data", SAMPLES, 100, unit="samples"),
-        noise=choice("noise", NOISES, 0.2, unit="variance"),
-        ridge=choice("ridge", RIDGES, 0.0),
+        noise=choice("noise", NOISES, 0.2, unit="variance", format="{:g}".format),
+        ridge=choice("ridge", RIDGES, 0.0, format="{:g}".format),
     )
 
 

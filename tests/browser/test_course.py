@@ -16,9 +16,15 @@ from lab import Notebook, jupyterlab
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-KINDS = {
-    "00_your_machine": ("matrix x vector", "addition", "matrix x matrix"),
-    "01_vertical_scaling": ("residual", "plain"),
+GROUPS = {  # of buttons: each is pressed in this order, the one pressed at first comes last
+    "00_your_machine": [("matrix x vector", "addition", "matrix x matrix")],
+    "01_vertical_scaling": [("residual", "plain")],
+    "02_scaling_laws": [
+        ("Besiroglu 2024", "these GPTs", "Hoffmann 2022"),
+        ("Hoffmann 2022", "these GPTs", "Besiroglu 2024"),
+    ],
+    "03_tuning_at_scale": [("sgd", "adamw"), ("muP", "standard")],
+    "04_overfitting": [],
 }
 LISTS = {
     "00_your_machine": {"n": "16"},
@@ -26,6 +32,14 @@ LISTS = {
         "depth (layers)": "16",
         "width (neurons)": "128",
         "data (samples)": "500",
+    },
+    "02_scaling_laws": {"budget (FLOPs)": "1e+24"},
+    "03_tuning_at_scale": {"width (neurons)": "64", "learning rate": "2^-6"},
+    "04_overfitting": {
+        "capacity (features)": "100",
+        "data (samples)": "200",
+        "noise (variance)": "0.5",
+        "ridge": "0.1",
     },
 }
 
@@ -60,7 +74,7 @@ def open_course(course, browser):
         notebook.close()
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", GROUPS)
 def test_a_notebook_runs_and_its_explorer_follows_every_control(open_course, name):
     notebook = open_course(name)
     notebook.page.set_default_timeout(120_000)
@@ -69,7 +83,7 @@ def test_a_notebook_runs_and_its_explorer_follows_every_control(open_course, nam
     ran_in_size_quick(notebook)
     explorer = explorer_of(notebook.page)
     everything_is_named(explorer, name)
-    press_buttons(explorer, KINDS[name])
+    press_buttons(explorer, GROUPS[name])
     choose_from_lists(explorer, LISTS[name])
     slide(explorer, LISTS[name])
     assert notebook.errors() == []
@@ -83,9 +97,9 @@ def ran_in_size_quick(notebook):
 
 
 def explorer_of(page):
-    """The one widget of the page with buttons to toggle, as soon as it has its picture."""
+    """The one widget of the page with a list to choose from, as soon as it has its picture."""
     explorer = page.locator(".jp-OutputArea-output .widget-vbox").filter(
-        has=page.locator(".widget-toggle-buttons")
+        has=page.locator(".widget-dropdown")
     )
     explorer.locator(".widget-html img").wait_for()
     explorer.scroll_into_view_if_needed()
@@ -95,21 +109,28 @@ def explorer_of(page):
 
 def everything_is_named(explorer, name):
     """Each button and list, and the picture, can be found by a name; a slider's list has it."""
-    for kind in KINDS[name]:
-        assert explorer.get_by_role("button", name=kind, exact=True).count() == 1
+    for group, kinds in zip(button_groups(explorer), GROUPS[name], strict=True):
+        assert sorted(group.get_by_role("button").all_inner_texts()) == sorted(kinds)
+        for kind in kinds:
+            assert group.get_by_role("button", name=kind, exact=True).count() == 1
     for label in LISTS[name]:
         assert explorer.get_by_role("combobox", name=label, exact=True).count() == 1
-    assert explorer.get_by_role("button").count() == len(KINDS[name])
+    assert explorer.get_by_role("button").count() == sum(map(len, GROUPS[name]))
     assert explorer.get_by_role("combobox").count() == len(LISTS[name])
     assert explorer.get_by_role("slider").count() == len(LISTS[name])
     assert explorer.get_by_role("img", name=words(explorer), exact=True).count() == 1
 
 
-def press_buttons(explorer, kinds):
-    for kind in kinds:
-        with moved(explorer, kind):
-            explorer.get_by_role("button", name=kind, exact=True).focus()
-            explorer.page.keyboard.press("Enter")
+def button_groups(explorer):
+    return explorer.locator(".widget-toggle-buttons").all()
+
+
+def press_buttons(explorer, groups):
+    for group, kinds in zip(button_groups(explorer), groups, strict=True):
+        for kind in kinds:
+            with moved(explorer, kind):
+                group.get_by_role("button", name=kind, exact=True).focus()
+                explorer.page.keyboard.press("Enter")
 
 
 def choose_from_lists(explorer, lists):

@@ -1,6 +1,6 @@
 """How often 90 % intervals hold the truth: simulated runs of a known law, fitted and refitted.
 
-    python benchmarks/law_coverage.py [--simulations 100] [--refits 200]
+    python experiments/law_coverage.py [--simulations 100] [--refits 200]
 
 Three kinds of intervals: of the constants of a loss surface and its optimal size at ten times the
 largest budget, by the bootstrap of points; and of a new run four times larger than any measured,
@@ -17,7 +17,7 @@ import numpy as np
 from modelscale import laws
 from modelscale.dial import describe_machine
 
-OUT = Path(__file__).resolve().parent / "results" / "law_coverage.json"
+OUT = Path(__file__).parents[1] / "notebooks" / "results" / "law_coverage.json"
 TRUTH = laws.BESIROGLU_2024
 NAMES = ("E", "A", "B", "alpha", "beta")
 LEVEL, NOISE = 0.9, 0.01  # the noise is log-normal, 1 % of the loss
