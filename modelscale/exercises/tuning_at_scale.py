@@ -73,3 +73,20 @@ def check_forgotten(answer):
     }
     choice = str(answer).strip().lower()
     return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+
+
+def suspect(kind):
+    """`kind`, a function of the width that gives (network, rate factors) makers, with a bug.
+
+    It stands here and not in the notebook, so that its symptom has to be read.
+    """
+
+    def with_bug(width):
+        def make(seed):
+            network, factors = kind(width)(seed)
+            last = [name for name in factors if name.endswith("weight")][-1]
+            return network, factors | {last: 1.0}
+
+        return make
+
+    return with_bug

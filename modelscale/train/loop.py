@@ -34,7 +34,7 @@ def fit(model, data, recipe=None, seed=0, callback=None, path=None, lr_factors=N
     recipe = recipe or Recipe()
     device = next(model.parameters()).device
     network = torch.compile(model) if recipe.compile else model
-    optimizer = make_optimizer(_groups(model, recipe, lr_factors), recipe)
+    optimizer = make_optimizer(param_groups(model, recipe, lr_factors), recipe)
     factors = [group["lr"] / recipe.lr for group in optimizer.param_groups]
     history = checkpoint.resume(path, model, optimizer, History())
     done = history.step[-1] if history.step else 0
@@ -148,6 +148,17 @@ def factor_list(model, lr_factors) -> list[float]:
     return [check.number(f"lr_factors[{name!r}]", lr_factors[name]) for name in names]
 
 
+def param_groups(model, recipe, lr_factors=None) -> list[dict]:
+    """torch's parameter groups, one for each factor. A factor divides the weight decay, too."""
+    members = {}
+    for factor, parameter in zip(factor_list(model, lr_factors), model.parameters(), strict=True):
+        members.setdefault(factor, []).append(parameter)
+    return [
+        {"params": group, "lr": s * recipe.lr, "weight_decay": recipe.weight_decay / s}
+        for s, group in members.items()
+    ]
+
+
 def step_flops(shape, batch_size) -> int:
     """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
     if hasattr(shape, "train_flops_per_token"):
@@ -187,17 +198,6 @@ def sample_order(n, recipe, seed):
     wanted = recipe.steps * recipe.batch_size
     epochs = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
     return torch.cat(epochs)[:wanted].view(recipe.steps, recipe.batch_size)
-
-
-def _groups(model, recipe, lr_factors):
-    """torch's parameter groups, one for each factor. A factor divides the weight decay, too."""
-    members = {}
-    for factor, parameter in zip(factor_list(model, lr_factors), model.parameters(), strict=True):
-        members.setdefault(factor, []).append(parameter)
-    return [
-        {"params": group, "lr": s * recipe.lr, "weight_decay": recipe.weight_decay / s}
-        for s, group in members.items()
-    ]
 
 
 class Stopwatch:

@@ -94,21 +94,21 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
 
 
 def _watched(model, lr_factors, data, recipe, seed):
-    """The rows of one training run."""
-    (x, _), _ = loop.samples(data, model.shape)
+    """The rows of one training run, whose steps are those of `fit`."""
     device = next(model.parameters()).device
-    x, watch = x[:PROBES].to(device), Watch(model)
-    start, rows = watch.outputs(x), []
-
-    def note(step, _=None):
-        for layer, now in watch.outputs(x).items():
+    (probes, _), _ = loop.samples(data, model.shape)
+    probes, watch, rows = probes[:PROBES].to(device), Watch(model), []
+    start = watch.outputs(probes)
+    optimizer = loop.make_optimizer(loop.param_groups(model, recipe, lr_factors), recipe)
+    steps = [(None, None), *loop.batches(data, model.shape, recipe, seed)]
+    for step, (x, y) in enumerate(steps):
+        if step:
+            loop.train_step(model, optimizer, x.to(device), y.to(device), recipe)
+        for layer, now in watch.outputs(probes).items():
             change, size = (now - start[layer]).abs().mean(), now.abs().mean()
             rows.append(
                 {"layer": layer, "step": step, "change": float(change), "size": float(size)}
             )
-
-    note(0)
-    loop.fit(model, data, replace(recipe, records=recipe.steps), seed, note, lr_factors=lr_factors)
     return rows
 
 
