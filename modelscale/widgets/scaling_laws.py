@@ -65,7 +65,7 @@ def plot_isoflop(ax, laws: dict, C: float, believed: str | None = None, true: st
     """`ax` with what each law says that a size N costs, in loss, where all of C is spent.
 
     A law's curve is its loss above the best it can have; its best size is marked. With `believed`
-    and `true`, so is what the one would choose, on the curve of the other.
+    and `true`, so is what the one would choose, on the curve of the other, which is drawn thick.
     """
     place_curves(draw_curves(ax, laws), laws, C, believed, true)
     return ax
@@ -94,8 +94,8 @@ def place_curves(parts, laws: dict, C: float, believed=None, true=None) -> None:
     ax, sizes = curves[0].axes, [float(law.optimal(C)[0]) for law in laws.values()]
     N = np.geomspace(min(sizes) / MARGIN, max(sizes) * MARGIN, 201)
     losses = [excess(law, N, C) for law in laws.values()]
-    for curve, point, size, loss in zip(curves, points, sizes, losses, strict=True):
-        curve.set_data(N, loss)
+    for name, curve, point, size, loss in zip(laws, curves, points, sizes, losses, strict=True):
+        curve.set(data=(N, loss), linewidth=3.5 if name == true else 1.5)
         point.set_data([size], [0])
     top = max(loss.max() for loss in losses)
     ax.set(xlim=(N[0], N[-1]), ylim=(-0.04 * top, 1.25 * top))
@@ -122,7 +122,7 @@ def describe(laws: dict, believed: str, true: str, C: float) -> str:
         return text + "Where it is true, nothing is better."
     share = f"{100 * found['wasted']:.2g}" if found["wasted"] > 1e-3 else "less than 0.1"
     return text + (
-        f"If {true} is true, the loss is {found['had']:.3f}, and {found['best']:.3f} was to be "
+        f"Under {true}, the loss is {found['had']:.3f}, and {found['best']:.3f} was to be "
         f"had: {found['had'] - found['best']:.1g} lost, or {share} % of the compute wasted."
     )
 
