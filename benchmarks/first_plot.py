@@ -27,7 +27,7 @@ from modelscale.dial import describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "first_plot.json"
-FIRST = "notebooks/00_your_machine.ipynb"
+FIRST = "00_your_machine.ipynb"  # below the folder that `make lab` serves
 PATIENCE_S = 1200  # for a set-up over a slow network
 RUN_ALL = """async () => {
     await jupyterapp.commands.execute('notebook:clear-all-cell-outputs');

@@ -1,6 +1,6 @@
 """Seconds and peak memory of each notebook in each size, over several runs.
 
-    python benchmarks/notebooks.py [--runs 3] [--sizes quick default]
+    python benchmarks/notebooks.py [--runs 3] [--sizes quick default] [--only NAME ...]
 
 Writes benchmarks/results/notebooks.json, and modelscale/runtimes.json, from which `start` says how
 long a notebook takes on another machine.
@@ -28,12 +28,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sizes", nargs="*", default=["quick", "default"], choices=SIZES)
+    parser.add_argument("--only", nargs="*", default=[], help="the others keep their results")
     args = parser.parse_args()
     probe = median(probe_s() for _ in range(9))
-    result = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "notebooks": {}}
+    before = json.loads(OUT.read_text())["notebooks"] if args.only else {}
+    result = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "notebooks": before}
     recorded = json.loads(RUNTIMES.read_text())
     recorded["reference"] = {"probe_s": round(probe, 4), "machine": describe_machine()}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        if args.only and path.stem not in args.only:
+            continue
         for size in args.sizes:
             runs = [run_once(path.stem, size) for _ in range(args.runs)]
             seconds, memory = (sorted(values) for values in zip(*runs, strict=True))
