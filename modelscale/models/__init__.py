@@ -1,0 +1,49 @@
+"""The networks of the course, each built from its shape in `modelscale.count`."""
+
+import torch
+from torch import nn
+
+from .. import check, count
+from .. import dial as _dial  # noqa: F401  one intra-op thread
+from .gpt import GPT, Attention, Block, FeedForward, rotary_table, rotate
+from .nets import MLP, ConvNet, ResidualBlock, ResidualMLP
+
+__all__ = [
+    "GPT",
+    "MLP",
+    "Attention",
+    "Block",
+    "ConvNet",
+    "FeedForward",
+    "ResidualBlock",
+    "ResidualMLP",
+    "build",
+    "rotary_table",
+    "rotate",
+]
+
+
+def build(shape: count.MLP | count.ConvNet | count.Transformer, seed: int = 0) -> nn.Module:
+    """The network of this shape, its weights drawn from `seed`; the global random state stays.
+
+    Raises: ValueError for anything but a shape of `modelscale.count`.
+    Taught in: 01_vertical_scaling.
+    """
+    check.integer("seed", seed, low=0)
+    # On the CPU alone, so that a model starts from the same weights on every device.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        return _network_class(shape)(shape)
+
+
+def _network_class(shape):
+    if isinstance(shape, count.MLP):
+        return ResidualMLP if shape.residual else MLP
+    if isinstance(shape, count.ConvNet):
+        return ConvNet
+    if isinstance(shape, count.Transformer):
+        return GPT
+    raise ValueError(
+        f"shape={shape!r}: it must be a count.MLP, count.ConvNet or count.Transformer."
+        " Make one first, as in build(count.MLP(depth=2, width=100))."
+    )

@@ -1,0 +1,95 @@
+"""Multilayer perceptrons and 1-D conv nets.
+
+Legend: B batch.
+"""
+
+import math
+
+from torch import nn
+from torch.nn import functional as F
+
+from .. import count
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between: (B, n_in) -> (B, n_out)."""
+
+    def __init__(self, shape: count.MLP):
+        super().__init__()
+        self.shape = shape
+        sizes = zip(shape.sizes[:-1], shape.sizes[1:], strict=True)
+        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in sizes)
+        _init_he(*self.layers[:-1])
+        _init_head(self.layers[-1])
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class ResidualMLP(nn.Module):
+    """The same linear layers, each but the first and last with a shortcut around it."""
+
+    def __init__(self, shape: count.MLP):
+        super().__init__()
+        self.shape = shape
+        self.stem = nn.Linear(shape.n_in, shape.width)
+        self.blocks = nn.ModuleList(ResidualBlock(shape.width) for _ in range(shape.depth - 1))
+        self.norm = nn.LayerNorm(shape.width)
+        self.head = nn.Linear(shape.width, shape.n_out)
+        _init_he(self.stem)
+        _init_head(self.head)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(F.relu(self.norm(x)))
+
+
+class ResidualBlock(nn.Module):
+    """h + Linear(relu(LayerNorm(h))): (B, width) -> (B, width)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, width)
+        _init_he(self.linear)
+
+    def forward(self, h):
+        return h + self.linear(F.relu(self.norm(h)))
+
+
+class ConvNet(nn.Module):
+    """1-D convolutions with ReLU, then one linear head: (B, n_in) -> (B, n_out)."""
+
+    def __init__(self, shape: count.ConvNet):
+        super().__init__()
+        self.shape = shape
+        layers = zip(shape.channels[:-1], shape.channels[1:], shape.strides, strict=True)
+        padding = shape.kernel // 2
+        self.convs = nn.ModuleList(
+            nn.Conv1d(c_in, c_out, shape.kernel, stride, padding) for c_in, c_out, stride in layers
+        )
+        self.head = nn.Linear(shape.n_features, shape.n_out)
+        _init_he(*self.convs)
+        _init_head(self.head)
+
+    def forward(self, x):
+        x = x.unsqueeze(1)  # (B, n_in) -> (B, 1, n_in)
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        return self.head(x.flatten(1))  # (B, width, length) -> (B, width * length)
+
+
+def _init_he(*layers, gain=2.0):
+    """He 2015: with ReLU, signals then keep their size however deep a plain net is."""
+    for layer in layers:
+        fan_in = layer.weight[0].numel()
+        nn.init.normal_(layer.weight, std=math.sqrt(gain / fan_in))
+        nn.init.zeros_(layer.bias)
+
+
+def _init_head(layer):
+    _init_he(layer, gain=1.0)  # no ReLU follows
