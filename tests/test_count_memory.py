@@ -108,6 +108,25 @@ def test_saved_bytes_grow_with_everything(batch, seq_len):
     assert base / 2 < count.saved_bytes(small, batch, seq_len, "bfloat16") < base
 
 
+@PATIENT
+@given(st.integers(1, 8), st.integers(1, 64), st.integers(1, 4), st.booleans())
+def test_recomputation_keeps_one_block_and_the_inputs_of_all(batch, seq_len, n_expert, gated):
+    shape = count.Transformer(9, 64, 4, 100, 64, gated_mlp=gated, n_expert=n_expert)
+    deeper = replace(shape, n_layer=10)
+
+    def grows(recompute):
+        sizes = batch, seq_len, "float32", recompute
+        return count.saved_bytes(deeper, *sizes) - count.saved_bytes(shape, *sizes)
+
+    kept = count.saved_bytes(shape, batch, seq_len, "float32", "full")
+    peak = count.recompute_peak_bytes(shape, batch, seq_len, "float32")
+    assert kept < peak < count.saved_bytes(shape, batch, seq_len, "float32")
+    block_inputs = 4 * batch * seq_len * 64
+    assert grows("full") == block_inputs < grows("none")
+    peak_of_deeper = count.recompute_peak_bytes(deeper, batch, seq_len, "float32")
+    assert peak_of_deeper - peak == block_inputs
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [
@@ -122,7 +141,9 @@ def test_saved_bytes_grow_with_everything(batch, seq_len):
         (lambda: count.activation_bytes(GPT3, B, S, 8, "yes"), "sequence_parallel"),
         (lambda: count.activation_bytes(GPT3, B, S, recompute="all"), "recompute"),
         (lambda: count.saved_bytes(GPT3, B, S, "float16"), "dtype"),
-        (lambda: count.saved_bytes(replace(GPT3, n_expert=2), B, S, "float32"), "n_expert"),
+        (lambda: count.saved_bytes(GPT3, B, S, "float32", "selective"), "recompute"),
+        (lambda: count.recompute_peak_bytes(GPT3, B, S, "float16"), "dtype"),
+        (lambda: count.recompute_peak_bytes(GPT3, B, 0, "float32"), "seq_len"),
         (lambda: count.saved_bytes(GPT3, 0, S, "float32"), "batch"),
         (lambda: count.kv_cache_bytes(GPT3, B, 0), "seq_len"),
         (lambda: count.kv_cache_bytes(GPT3, B, S, 0), "bytes_per_value"),

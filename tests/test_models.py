@@ -248,7 +248,6 @@ def test_a_tied_head_is_the_embedding():
     [
         (lambda: models.build("MLP"), "^shape='MLP'.*count.MLP"),
         (lambda: models.build(GPT, seed=-1), "^seed=-1"),
-        (lambda: models.build(replace(GPT, n_expert=4)), "^n_expert=4.*dense"),
         (lambda: models.build(GPT)(torch.zeros(1, 25, dtype=torch.long)), "has 25 .*context=24"),
     ],
 )

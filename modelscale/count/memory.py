@@ -65,24 +65,45 @@ def activation_bytes(
     return sbh * (10 / whole + (24 + scores) / t)
 
 
-def saved_bytes(model: Transformer, batch: int, seq_len: int, dtype: str) -> int:
+def saved_bytes(
+    model: Transformer, batch: int, seq_len: int, dtype: str, recompute: str = "none"
+) -> int:
     """Bytes that our `models.GPT` saves for the backward pass, cross-entropy included.
 
     All layers, embeddings, last norm, head and loss, each storage once, without the parameters;
     fused attention, no dropout, weights and activations in `dtype`, "float32" or "bfloat16". RMS
     norms are counted as the CPU computes them, in float32; a GPU's fused kernel saves less.
+    `recompute="full"` saves of each block its input alone; see `recompute_peak_bytes`.
 
-    Raises: ValueError for another dtype or a mixture of experts, as `GPT` builds dense models.
+    Raises: ValueError for another dtype or `recompute`.
     Taught in: 01_vertical_scaling, 07_efficiency.
     """
-    size = VALUE_BYTES[check.one_of("dtype", dtype, tuple(VALUE_BYTES))]
-    check.integer("n_expert", model.n_expert, high=1, remedy="count a dense model instead")
-    tokens = check.integer("batch", batch) * check.integer("seq_len", seq_len)
-    layer = _attention_saved_bytes(model, size) + _mlp_saved_bytes(model, size)
+    check.one_of("recompute", recompute, ("none", "full"))
+    size, tokens = _value_bytes(dtype), _tokens(batch, seq_len)
+    layer = size * model.d_model if recompute == "full" else _layer_saved_bytes(model, size)
     head = size * (model.d_model + model.vocab_size)  # its input, and the log-probabilities
     last = _norm_saved_bytes(model, size) + head + 2 * INDEX_BYTES
-    rotary = size * model.context * model.head_size if model.positions == "rotary" else 0
-    return tokens * (model.n_layer * layer + last) + rotary
+    return tokens * (model.n_layer * layer + last) + _rotary_bytes(model, size)
+
+
+def recompute_peak_bytes(model: Transformer, batch: int, seq_len: int, dtype: str) -> int:
+    """The most that `models.GPT` has saved at any one time with `recompute="full"`.
+
+    Either as the forward pass ends (`saved_bytes`), or once the backward pass has computed the last
+    block again: then head and loss are freed, and all of that block is there beside the inputs.
+    Gradients and what an operation needs in passing come on top.
+
+    Raises: ValueError for another dtype.
+    Taught in: 07_efficiency.
+    """
+    size, tokens = _value_bytes(dtype), _tokens(batch, seq_len)
+    block_input = size * model.d_model
+    layer = _layer_saved_bytes(model, size)
+    if model.norm == "layer" or dtype == "float32":
+        layer -= block_input  # the first norm saves the block's input itself, not a copy
+    backward = tokens * (model.n_layer * block_input + layer + INDEX_BYTES)
+    end_of_forward = saved_bytes(model, batch, seq_len, dtype, "full")
+    return max(end_of_forward, backward + _rotary_bytes(model, size))
 
 
 def kv_cache_bytes(model: Transformer, batch: int, seq_len: int, bytes_per_value: int = 2) -> int:
@@ -90,9 +111,9 @@ def kv_cache_bytes(model: Transformer, batch: int, seq_len: int, bytes_per_value
 
     Raises: ValueError if a size is not a whole number of at least 1.
     Source: Ainslie 2023 (grouped queries), section 2.
-    Taught in: 10_replicas.
+    Taught in: 07_efficiency, 10_replicas.
     """
-    tokens = check.integer("batch", batch) * check.integer("seq_len", seq_len)
+    tokens = _tokens(batch, seq_len)
     value_bytes = check.integer("bytes_per_value", bytes_per_value)
     return 2 * model.n_layer * tokens * model.kv_width * value_bytes
 
@@ -107,6 +128,24 @@ def _check_plain(model):
     }
     for name, (value, wanted) in plain.items():
         check.one_of(name, value, (wanted,), "the published formula holds for plain dense blocks")
+
+
+def _value_bytes(dtype):
+    return VALUE_BYTES[check.one_of("dtype", dtype, tuple(VALUE_BYTES))]
+
+
+def _tokens(batch, seq_len):
+    return check.integer("batch", batch) * check.integer("seq_len", seq_len)
+
+
+def _rotary_bytes(model, size):
+    return size * model.context * model.head_size if model.positions == "rotary" else 0
+
+
+def _layer_saved_bytes(model, size):
+    """Bytes a token that one block saves."""
+    mixture = _mixture_saved_bytes(model, size) if model.n_expert > 1 else 0
+    return _attention_saved_bytes(model, size) + _mlp_saved_bytes(model, size) + mixture
 
 
 def _norm_saved_bytes(model, size):
@@ -126,5 +165,14 @@ def _attention_saved_bytes(model, size):
 
 def _mlp_saved_bytes(model, size):
     """Bytes a token: norm, input, and the inputs of activation, product (gated) and last map."""
-    hidden = (4 if model.gated_mlp else 2) * model.ff_width
+    hidden = model.n_expert_active * (4 if model.gated_mlp else 2) * model.ff_width
     return _norm_saved_bytes(model, size) + size * (model.d_model + hidden)
+
+
+def _mixture_saved_bytes(model, size):
+    """Bytes a token beside its MLPs: inputs sorted by expert, outputs sorted back, the routing."""
+    k = model.n_expert_active
+    outputs = 2 * size * k * model.d_model
+    probabilities = VALUE_BYTES["float32"] * model.n_expert
+    shares = VALUE_BYTES["float32"] * (k + 1) if k > 1 else 0  # the chosen ones and their sum
+    return outputs + probabilities + shares + size * k + 3 * INDEX_BYTES * k

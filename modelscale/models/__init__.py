@@ -5,19 +5,27 @@ from torch import nn
 
 from .. import check, count
 from .. import dial as _dial  # noqa: F401  one intra-op thread
+from .experts import Mixture, balance_loss, expert_load
+from .generate import Cache, generate
 from .gpt import GPT, Attention, Block, FeedForward, rotary_table, rotate
-from .nets import MLP, ConvNet, ResidualBlock, ResidualMLP
+from .nets import MLP, ConvNet, ConvNet2d, ResidualBlock, ResidualMLP
 
 __all__ = [
     "GPT",
     "MLP",
     "Attention",
     "Block",
+    "Cache",
     "ConvNet",
+    "ConvNet2d",
     "FeedForward",
+    "Mixture",
     "ResidualBlock",
     "ResidualMLP",
+    "balance_loss",
     "build",
+    "expert_load",
+    "generate",
     "rotary_table",
     "rotate",
 ]
@@ -41,9 +49,11 @@ def _network_class(shape):
         return ResidualMLP if shape.residual else MLP
     if isinstance(shape, count.ConvNet):
         return ConvNet
+    if isinstance(shape, count.ConvNet2d):
+        return ConvNet2d
     if isinstance(shape, count.Transformer):
         return GPT
     raise ValueError(
-        f"shape={shape!r}: it must be a count.MLP, count.ConvNet or count.Transformer."
+        f"shape={shape!r}: it must be a count.MLP, ConvNet, ConvNet2d or Transformer."
         " Make one first, as in build(count.MLP(depth=2, width=100))."
     )

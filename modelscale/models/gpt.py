@@ -9,24 +9,28 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .. import check, count
+from .experts import Mixture
 
 ROTARY_BASE = 10_000.0  # the slowest pair turns once in about 2 pi x this many tokens (Su 2021)
 
 
 class GPT(nn.Module):
-    """A dense decoder-only transformer, norms before each half block: (B, T) -> (B, T, V).
+    """A decoder-only transformer, norms before each half block: (B, T) -> (B, T, V).
 
-    Raises: ValueError for a mixture of experts, or (in forward) more tokens than the context.
+    Above one expert, each MLP is a `Mixture`. With a `generate.Cache`, `tokens` continue those in
+    it. `for_training` says how the blocks train.
+
+    Raises: ValueError (in forward) for more tokens than the context.
     Source: Radford 2019 (GPT-2), its initialisation included.
     """
 
     def __init__(self, shape: count.Transformer):
         super().__init__()
-        remedy = "GPT builds dense models; modelscale.count alone knows experts"
-        check.integer("n_expert", shape.n_expert, high=1, remedy=remedy)
         self.shape = shape
+        self.recompute = "none"
         self.embed = nn.Embedding(shape.vocab_size, shape.d_model)
         learned = shape.positions == "learned"
         self.position = nn.Embedding(shape.context, shape.d_model) if learned else None
@@ -39,20 +43,46 @@ class GPT(nn.Module):
             self.head.weight = self.embed.weight
         self._init_weights()
 
-    def forward(self, tokens):
-        length = tokens.shape[1]
-        if length > self.shape.context:
+    def forward(self, tokens, cache=None):
+        start = 0 if cache is None else cache.used
+        end = start + tokens.shape[1]
+        if end > self.shape.context:
             raise ValueError(
-                f"tokens has {length} in a sequence: at most context={self.shape.context} are"
+                f"tokens has {end} in a sequence: at most context={self.shape.context} are"
                 " allowed. Cut them into shorter sequences, or build with a longer context."
             )
         x = self.embed(tokens)  # (B, T) -> (B, T, C)
         if self.position is not None:
-            x = x + self.position.weight[:length]
-        rotary = None if self.rotary is None else self.rotary[:, :length]
-        for block in self.blocks:
-            x = block(x, rotary)
+            x = x + self.position.weight[start:end]
+        rotary = None if self.rotary is None else self.rotary[:, start:end]
+        recomputes = self.recompute == "full" and torch.is_grad_enabled()
+        if recomputes and cache is not None:
+            raise ValueError(
+                "recompute='full': with a cache it must be 'none', as the second pass would fill it"
+                " again. Generate under torch.no_grad(), as models.generate does."
+            )
+        for i, block in enumerate(self.blocks):
+            if recomputes:
+                x = recomputed(block, x, rotary)
+            else:
+                x = block(x, rotary, None if cache is None else cache.layers[i])
         return self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
+
+    def for_training(self, recompute: str = "none", balance: float = 0.0) -> "GPT":
+        """This network, told what of a `train.Recipe` happens inside its blocks.
+
+        `recompute="full"` keeps only the input of each block for the backward pass, which computes
+        the rest again; `balance` weighs the balance loss of its mixtures of experts.
+
+        Raises: ValueError for another `recompute`, or a `balance` below 0.
+        Source: Chen 2016 (Training deep nets with sublinear memory cost), section 4.
+        Taught in: 07_efficiency.
+        """
+        self.recompute = check.one_of("recompute", recompute, ("none", "full"))
+        check.number("balance", balance, above=False)
+        for block in self.blocks if self.shape.n_expert > 1 else ():
+            block.mlp.balance = balance
+        return self
 
     def _init_weights(self):
         # Each layer adds two outputs to the residual stream: scaled, its variance stays the same.
@@ -61,7 +91,7 @@ class GPT(nn.Module):
             if name.endswith("bias"):
                 nn.init.zeros_(weight)
             elif weight.dim() == 2:
-                to_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
+                to_residual = name.endswith(("attention.out.weight", ".down.weight"))
                 nn.init.normal_(weight, std=residual_std if to_residual else 0.02)
 
 
@@ -73,10 +103,11 @@ class Block(nn.Module):
         self.norm1 = _norm(shape)
         self.attention = Attention(shape)
         self.norm2 = _norm(shape)
-        self.mlp = FeedForward(shape)
+        mlps = [FeedForward(shape) for _ in range(shape.n_expert)]
+        self.mlp = Mixture(shape, mlps) if shape.n_expert > 1 else mlps[0]
 
-    def forward(self, x, rotary=None):
-        x = x + self.attention(self.norm1(x), rotary)
+    def forward(self, x, rotary=None, cache=None):
+        x = x + self.attention(self.norm1(x), rotary, cache)
         return x + self.mlp(self.norm2(x))
 
 
@@ -91,11 +122,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(shape.d_model, width_in, shape.has_qkv_bias)
         self.out = nn.Linear(shape.attention_width, shape.d_model, shape.bias)
 
-    def forward(self, x, rotary=None):
+    def forward(self, x, rotary=None, cache=None):
         q, k, v = self._heads(x, rotary)
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        new, total = q.shape[2], k.shape[2]
+        mask = None if new in (1, total) else later_hidden(new, total, q.device)
         grouped = q.shape[1] != k.shape[1]
         y = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, enable_gqa=grouped, scale=self.scale
+            q, k, v, mask, is_causal=new == total, enable_gqa=grouped, scale=self.scale
         )
         return self.out(y.transpose(1, 2).flatten(2))  # (B, H, T, Q) -> (B, T, C)
 
@@ -132,6 +167,23 @@ class FeedForward(nn.Module):
             return self.down(F.gelu(self.up(x)))  # (B, T, C) -> (B, T, F) -> (B, T, C)
         gate, value = self.up(x).chunk(2, dim=-1)  # (B, T, C) -> twice (B, T, F)
         return self.down(F.silu(gate) * value)
+
+
+def later_hidden(new: int, total: int, device=None) -> torch.Tensor:
+    """Whom each of the `new` last of `total` tokens may look at: (new, total), True for yes."""
+    return torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)
+
+
+def recomputed(block: nn.Module, x: torch.Tensor, rotary: torch.Tensor | None) -> torch.Tensor:
+    """`block(x, rotary)`, of which only `x` is kept for the backward pass.
+
+    Shapes: (B, T, C) -> (B, T, C)
+    """
+    # The whole block again, as the published counts have it: torch would leave out its last
+    # product, which no gradient asks for. There is no dropout, so no random state to keep.
+    return checkpoint(
+        block, x, rotary, use_reentrant=False, preserve_rng_state=False, early_stop=False
+    )
 
 
 def rotary_table(shape: count.Transformer) -> torch.Tensor:

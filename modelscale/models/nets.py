@@ -1,14 +1,16 @@
-"""Multilayer perceptrons and 1-D conv nets.
+"""Multilayer perceptrons and conv nets, of signals and of images.
 
 Legend: B batch.
 """
 
 import math
+from itertools import pairwise
 
 from torch import nn
 from torch.nn import functional as F
 
 from .. import count
+from ..count.images import KERNEL, POOL
 
 
 class MLP(nn.Module):
@@ -81,6 +83,27 @@ class ConvNet(nn.Module):
         for conv in self.convs:
             x = F.relu(conv(x))
         return self.head(x.flatten(1))  # (B, width, length) -> (B, width * length)
+
+
+class ConvNet2d(nn.Module):
+    """2-D convolutions, each pooled, then one linear head: (B, 1, size, size) -> (B, n_out)."""
+
+    def __init__(self, shape: count.ConvNet2d):
+        super().__init__()
+        self.shape = shape
+        self.convs = nn.ModuleList(
+            nn.Conv2d(c_in, c_out, KERNEL, padding=KERNEL // 2)
+            for c_in, c_out in pairwise(shape.channels)
+        )
+        self.head = nn.Linear(shape.n_features, shape.n_out)
+        _init_he(*self.convs)
+        _init_head(self.head)
+
+    def forward(self, x):
+        for conv in self.convs:
+            # the largest, then the ReLU: the same as the other way round, on a quarter as many
+            x = F.relu(F.max_pool2d(conv(x), POOL))
+        return self.head(x.flatten(1))  # (B, channels, size, size) -> (B, n_features)
 
 
 def _init_he(*layers, gain=2.0):

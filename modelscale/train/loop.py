@@ -13,19 +13,22 @@ from torch.nn import functional as F
 
 from .. import check
 from .. import dial as _dial  # noqa: F401  one intra-op thread
-from . import checkpoint
+from . import checkpoint, states
 from .recipe import History, Recipe
 
 WINDOWS = 64  # of a text, to score on
 
 
-def fit(model, data, recipe=None, seed=0, callback=None, path=None, lr_factors=None) -> History:
+def fit(
+    model, data, recipe=None, seed=0, callback=None, path=None, lr_factors=None, state=None
+) -> History:
     """The history of training `model`, in place, on `data`.
 
     `callback(step, record)` is called after each record and stops the run by returning True. With
     `path`, each record is followed by a checkpoint, and a run that was cut off goes on from the
     newest one as if nothing had happened. `lr_factors` multiply the learning rate of each
-    parameter, by name (see `modelscale.tuning`); rate times weight decay stays as it is.
+    parameter, by name (see `modelscale.tuning`); rate times weight decay stays as it is. `state`, a
+    dict, gives the optimizer's state by parameter to begin with, and takes up the last.
 
     Shapes: `data` is a `data.Dataset` (x (n, ...), y (n,)) or a `data.Text` (bytes).
     Raises: ValueError for a batch larger than the data, or factors that miss a parameter.
@@ -36,6 +39,7 @@ def fit(model, data, recipe=None, seed=0, callback=None, path=None, lr_factors=N
     network = torch.compile(model) if recipe.compile else model
     optimizer = make_optimizer(param_groups(model, recipe, lr_factors), recipe)
     factors = [group["lr"] / recipe.lr for group in optimizer.param_groups]
+    states.give(model, optimizer, state)
     history = checkpoint.resume(path, model, optimizer, History())
     done = history.step[-1] if history.step else 0
     total, clock = 0.0, Stopwatch(device, history.seconds[-1] if done else 0.0)
@@ -52,6 +56,7 @@ def fit(model, data, recipe=None, seed=0, callback=None, path=None, lr_factors=N
             total, done = 0.0, step
         if history.stopped:
             break
+    states.take(model, optimizer, state)
     return history
 
 
@@ -60,13 +65,26 @@ def train_step(network, optimizer, x, y, recipe):
 
     Shapes: x (B, ...), y (B,) or (B, T) -> ().
     """
+    prepare(network, recipe)
     with torch.autocast(x.device.type, torch.bfloat16, recipe.precision == "bfloat16"):
         loss = cross_entropy(network(x), y)
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    nn.utils.clip_grad_norm_(trained(network).values(), recipe.clip)
     optimizer.step()
     return loss.detach()
+
+
+def prepare(network, recipe):
+    """Nothing: tells a GPT what of `recipe` happens inside its blocks.
+
+    Raises: ValueError for recomputation in a network that has none.
+    """
+    if hasattr(network, "for_training"):
+        network.for_training(recipe.recompute, recipe.balance)
+    else:
+        remedy = "of the networks of the course, a GPT alone recomputes"
+        check.one_of("recompute", recipe.recompute, ("none",), remedy)
 
 
 def score(model, data) -> dict:
@@ -133,25 +151,39 @@ def set_lr(optimizer, lrs):
 
 
 def factor_list(model, lr_factors) -> list[float]:
-    """The learning-rate factor of each parameter of `model`, in its order; 1 for all by default.
+    """The learning-rate factor of each trained parameter of `model`, in its order; 1 by default.
 
     Raises: ValueError for names that are not the model's parameters, or factors not above 0.
     """
     names = [name for name, _ in model.named_parameters()]
     if lr_factors is None:
-        return [1.0] * len(names)
+        return [1.0] * len(trained(model))
     if set(lr_factors) != set(names):
         raise ValueError(
             f"lr_factors={sorted(lr_factors)}: the names must be those of the parameters, {names}."
             " Take them from tuning.lr_factors(shape, base, optimizer)."
         )
-    return [check.number(f"lr_factors[{name!r}]", lr_factors[name]) for name in names]
+    return [check.number(f"lr_factors[{name!r}]", lr_factors[name]) for name in trained(model)]
+
+
+def trained(model) -> dict:
+    """The parameters of `model` that are trained, by name: all but those that are frozen.
+
+    Raises: ValueError if there are none.
+    """
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise ValueError(
+            "model has 0 trained parameters: there must be at least 1. Freeze fewer stages."
+        )
+    return found
 
 
 def param_groups(model, recipe, lr_factors=None) -> list[dict]:
     """torch's parameter groups, one for each factor. A factor divides the weight decay, too."""
     members = {}
-    for factor, parameter in zip(factor_list(model, lr_factors), model.parameters(), strict=True):
+    factors = factor_list(model, lr_factors)
+    for factor, parameter in zip(factors, trained(model).values(), strict=True):
         members.setdefault(factor, []).append(parameter)
     return [
         {"params": group, "lr": s * recipe.lr, "weight_decay": recipe.weight_decay / s}

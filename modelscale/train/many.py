@@ -2,7 +2,7 @@
 
 A small network leaves the processor waiting for the next operation; sixteen of them in one batched
 matrix product cost hardly more than one. Each member ends where `train.fit` would have brought it.
-Legend: M members, B batch, P parameters of one member, K classes.
+Legend: M members, B batch, P trained parameters of one member, K classes.
 """
 
 from dataclasses import replace
@@ -16,10 +16,12 @@ from .loop import (
     Stopwatch,
     factor_list,
     make_optimizer,
+    prepare,
     sample_order,
     samples,
     set_lr,
     step_flops,
+    trained,
 )
 from .recipe import History, Recipe
 
@@ -41,6 +43,7 @@ def fit_many(
     seeds = _one_each("seeds", range(len(models)) if seeds is None else seeds, models)
     lrs = _one_each("lrs", [recipe.lr] * len(models) if lrs is None else lrs, models)
     stack = Stack(models)
+    prepare(models[0], recipe)
     update = Update(stack, recipe, lrs, lr_factors)
     orders = torch.stack([sample_order(len(data.y_train), recipe, s) for s in seeds], 1)
     clock = Stopwatch(stack.weights.device)
@@ -68,7 +71,7 @@ def fit_many(
 
 
 class Stack:
-    """The weights of M networks of one shape, as one (M, P) matrix, and their common forward pass.
+    """The trained weights of M networks of one shape, as one (M, P) matrix, and their forward pass.
 
     Every parameter is a view into the matrix, so that the optimizer updates one long row a member
     in place of many short tensors. (The idea of stacked weights: torch.func's model ensembling.)
@@ -82,20 +85,21 @@ class Stack:
                 "Call fit_many once for each shape."
             )
         with torch.no_grad():
-            rows = [torch.cat([p.flatten() for p in m.parameters()]) for m in self.models]
+            rows = [torch.cat([p.flatten() for p in trained(m).values()]) for m in self.models]
         self.weights = torch.stack(rows)  # (M, P)
         self.gradients = torch.zeros_like(self.weights)
-        self.parameters = {n: v.requires_grad_() for n, v in self._views(self.weights).items()}
+        self._trained = {n: v.requires_grad_() for n, v in self._views(self.weights).items()}
         self._gradient_views = list(self._views(self.gradients).values())
+        self.parameters = {**self._frozen(), **self._trained}
+        self._forward = _form(self.models[0])
 
     def __call__(self, x):
         """The logits of every member. Shapes: x (M, B, ...) -> (M, B, K)."""
-        forward = FORWARD.get(type(self.models[0]).__name__, _vmapped)
-        return forward(self, x)
+        return self._forward(self, x)
 
     def backward(self, loss):
         """Nothing: writes the gradient of `loss` into `gradients` (M, P)."""
-        found = torch.autograd.grad(loss, list(self.parameters.values()))
+        found = torch.autograd.grad(loss, list(self._trained.values()))
         for view, gradient in zip(self._gradient_views, found, strict=True):
             view.copy_(gradient)
 
@@ -109,12 +113,17 @@ class Stack:
         """Nothing: copies the trained weights into the models."""
         views = self._views(self.weights)
         for member, model in enumerate(self.models):
-            for name, parameter in model.named_parameters():
+            for name, parameter in trained(model).items():
                 parameter.copy_(views[name][member])
+
+    def _frozen(self):
+        """The parameters that are not trained, one stack of each."""
+        frozen = [n for n, p in self.models[0].named_parameters() if not p.requires_grad]
+        return {n: torch.stack([m.get_parameter(n) for m in self.models]) for n in frozen}
 
     def _views(self, matrix):
         views, start = {}, 0
-        for name, parameter in self.models[0].named_parameters():
+        for name, parameter in trained(self.models[0]).items():
             columns = matrix.detach()[:, start : start + parameter.numel()]
             views[name] = columns.view(-1, *parameter.shape)
             start += parameter.numel()
@@ -212,6 +221,13 @@ def _vmapped(stack, x):
 
 
 FORWARD = {"MLP": _mlp, "ResidualMLP": _residual_mlp}
+PLAIN = {*FORWARD, "ResidualBlock", "ModuleList", "Linear", "LayerNorm"}
+
+
+def _form(model):
+    """The forward pass by hand, where there is one and all parts are as they were built."""
+    plain = {type(module).__name__ for module in model.modules()} <= PLAIN
+    return FORWARD[type(model).__name__] if plain else _vmapped
 
 
 def _linear(p, name, x):
@@ -244,7 +260,7 @@ def _groups(stack, lrs):
 
 def _spread(stack, factors):
     """Each parameter's factor at each of its numbers: (P,)."""
-    sizes = [parameter.numel() for parameter in stack.models[0].parameters()]
+    sizes = [parameter.numel() for parameter in trained(stack.models[0]).values()]
     factors = torch.tensor(factors, device=stack.weights.device)
     return factors.repeat_interleave(torch.tensor(sizes, device=factors.device))
 

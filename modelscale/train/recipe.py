@@ -22,6 +22,8 @@ class Recipe:
     records: int = 10  # how often loss and accuracy are written down
     precision: str = "float32"  # or "bfloat16": autocast, weights stay float32
     compile: bool = False  # torch.compile: needs a C++ compiler
+    recompute: str = "none"  # or "full": a GPT's blocks are computed again in the backward pass
+    balance: float = 0.01  # weight of the balance loss in a mixture of experts (Fedus 2022)
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "records"):
@@ -31,6 +33,8 @@ class Recipe:
         check.one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         check.one_of("decay", self.decay, ("cosine", "none"))
         check.one_of("precision", self.precision, ("float32", "bfloat16"))
+        check.one_of("recompute", self.recompute, ("none", "full"))
+        check.number("balance", self.balance, above=False, remedy="0 switches it off")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup={self.warmup!r}: it is a share of the steps, from 0 to 1.")
         if not self.clip > 0:

@@ -1,0 +1,132 @@
+"""More units in a layer, the outputs unchanged; or fewer of them, those that matter most."""
+
+from dataclasses import replace
+
+import torch
+
+from .. import check
+from .plan import Piece, Plan, Take
+from .units import groups
+
+ORDERS = ("norm", "first", "random")
+
+
+def widen(model, noise: float = 0.0, seed: int = 0, **sizes: int):
+    """A wider copy of `model` with the same outputs: each new unit is a copy of an old one.
+
+    `sizes` name what grows: `width` of an MLP, residual MLP or conv net; `n_head` and `d_ff` of a
+    GPT, whose `d_model` and head size stay. What reads a unit is divided among its copies: in equal
+    parts at `noise` 0, and then the copies stay equal for ever; in unequal ones above, by about
+    this share of each weight, and the sum, so the output, still stays.
+
+    A residual net can grow by whole multiples alone: copied equally often, its units keep mean and
+    variance in the layer norms. `growth.carry` takes the optimizer state along.
+
+    Raises: ValueError for a size that is smaller, or that the network does not have, and for heads
+    that share keys and values.
+    Source: Chen 2016 (Net2Net), section 2; unequal parts in place of its added noise.
+    Taught in: 06_growing_models.
+    """
+    check.number("noise", noise, above=False)
+    check.integer("seed", seed, 0)
+    generator = torch.Generator().manual_seed(seed)
+    shape = _resized(model, sizes, smaller=False)
+
+    def chosen(group, n):
+        if group.normed:
+            remedy = f"a layer norm needs every unit copied equally often; try {2 * group.n}"
+            check.divides(group.dial, group.n, "width", n, remedy)
+            return torch.arange(n) % group.n
+        more = torch.randint(group.n, (n - group.n,), generator=generator)
+        return torch.cat([torch.arange(group.n), more])
+
+    def adjusted(name, weight, piece):
+        for take in piece.takes:
+            if noise and take.reads:
+                weight = _uneven(weight, take, noise, generator)
+        return weight
+
+    return _taken(model, shape, sizes, chosen).build(model, adjusted)
+
+
+def narrow(model, by: str = "norm", seed: int = 0, **sizes: int):
+    """A narrower copy of `model`: a slice of it, with the units that are kept and nothing else.
+
+    `by` "norm" keeps the units with the largest product of incoming and outgoing weights (their
+    norms), "first" the first ones, "random" a random choice. The outputs change.
+
+    Raises: ValueError for a size that is larger, or that the network does not have.
+    Source: Li 2017 (Pruning filters for efficient conv nets), section 3, which takes the incoming
+    weights alone.
+    Taught in: 06_growing_models, 07_efficiency.
+    """
+    check.one_of("by", by, ORDERS)
+    check.integer("seed", seed, 0)
+    generator = torch.Generator().manual_seed(seed)
+    shape = _resized(model, sizes, smaller=True)
+
+    def chosen(group, n):
+        if by == "first":
+            return torch.arange(n)
+        if by == "random":
+            return torch.randperm(group.n, generator=generator)[:n].sort().values
+        return unit_norms(model, group).topk(n).indices.sort().values
+
+    return _taken(model, shape, sizes, chosen).build(model)
+
+
+def unit_norms(model, group) -> torch.Tensor:
+    """For each unit, the norm of the weights that make it times that of those that read it."""
+    parameters = dict(model.named_parameters())
+    squares = {False: torch.zeros(group.n), True: torch.zeros(group.n)}
+    for site in group.sites:
+        entries = parameters[site.name].detach().cpu().transpose(0, site.dim)
+        each = entries.reshape(len(entries), -1).square().sum(1)
+        each = each.view(site.sections, group.n, site.block)
+        squares[site.reads] += each.sum((0, 2))
+    return (squares[False] * squares[True]).sqrt()
+
+
+def _resized(model, sizes, smaller):
+    """The shape with the new sizes, each of them checked."""
+    known = {group.dial: group.n for group in groups(model)}
+    if not sizes:
+        raise ValueError(f"no size given: name at least one of {', '.join(known)}, as in width=64.")
+    for name, n in sizes.items():
+        remedy = "heads that share keys and values stay; change d_ff" if name == "n_head" else ""
+        check.one_of("size", name, tuple(known), remedy)
+        bounds = {"low": 1, "high": known[name]} if smaller else {"low": known[name]}
+        remedy = "widen makes it larger" if smaller else "narrow makes it smaller"
+        check.integer(name, n, **bounds, remedy=remedy)
+    if "n_head" in sizes:  # the default head size would change with the number of heads
+        kv = None if model.shape.n_kv_head is None else sizes["n_head"]
+        sizes = {**sizes, "head_dim": model.shape.head_size, "n_kv_head": kv}
+    if hasattr(model.shape, "n_head") and "d_ff" not in sizes:
+        sizes = {**sizes, "d_ff": model.shape.ff_width}
+    return replace(model.shape, **sizes)
+
+
+def _taken(model, shape, sizes, chosen) -> Plan:
+    """The plan in which each group that changes keeps the units that `chosen(group, n)` names."""
+    takes = {name: [] for name, _ in model.named_parameters()}
+    for group in groups(model):
+        if group.dial not in sizes:
+            continue
+        units = chosen(group, sizes[group.dial])
+        share = 1 / torch.bincount(units, minlength=group.n)[units]
+        for site in group.sites:
+            entries = site.entries(units, group.n)
+            shares = share.repeat_interleave(site.block).repeat(site.sections)
+            takes[site.name].append(Take(site.dim, entries, shares, site.reads))
+    return Plan(shape, {name: Piece(name, tuple(found)) for name, found in takes.items()})
+
+
+def _uneven(weight, take, noise, generator):
+    """The weights with parts of unequal size, whose sum over the copies of a unit stays."""
+    extra = noise * torch.randn(weight.shape, generator=generator).to(weight)
+    entries, share = take.entries.to(weight.device), take.share.to(weight)
+    moved = extra.transpose(0, take.dim)
+    sums = torch.zeros(int(entries.max()) + 1, *moved.shape[1:]).to(weight)
+    sums.index_add_(0, entries, moved)
+    middle = sums[entries] * share.view(-1, *[1] * (weight.dim() - 1))
+    return weight * (1 + (moved - middle).transpose(0, take.dim))
