@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_models import GPTS, counted_flops, hooked_bytes, n_params
 from torch.nn import functional as F
 
 from modelscale import count, data, models
+from modelscale.count.operations import training_step
 from modelscale.train import Recipe, evaluate, fit
 from modelscale.train.loop import make_optimizer, train_step
+from test_models import GPTS, counted_flops, hooked_bytes, n_params
 
 GPT = count.Transformer(2, 32, 4, 61, 24, n_expert=4, n_expert_active=2)
 ROUTES = [(4, 2), (3, 1), (5, 5)]  # experts, and how many of them a token goes through
@@ -91,12 +92,20 @@ def test_parameters_and_flops_are_those_of_count(shape):
         assert predicted == counted_flops(net, training)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_list_of_operations_has_every_product(shape):
+    listed = sum(op.flops for op in training_step(shape, 3))
+    length, products = shape.context, shape.matmul_flops(3 * shape.context, shape.context, True)
+    scores = 2 * 3 * length**2 * shape.attention_width * shape.n_layer  # fused attention repeats
+    assert listed == pytest.approx(products + scores, rel=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_saved_bytes_are_those_of_count(shape, dtype):
     net, length = models.build(shape).to(getattr(torch, dtype)), min(16, shape.context)
     predicted = count.saved_bytes(shape, 4, length, dtype)
-    assert predicted == pytest.approx(hooked_bytes(net, batch=4, length=length), 0.001)
+    assert predicted == pytest.approx(hooked_bytes(net, batch=4, length=length), abs=4)
 
 
 def test_it_starts_like_gpt2():
@@ -159,13 +168,13 @@ def test_balancing_brings_the_loads_nearer_to_uniform():
     tokens, _ = TEXT.val_batches(64, 32, 1)[0]
     for seed in range(3):
         uneven = []
-        for balance in (0.0, 0.01):
+        for balance in (0.0, 0.1):
             net = models.build(shape, seed)
-            recipe = Recipe(steps=100, batch_size=16, lr=3e-3, records=1, balance=balance)
+            recipe = Recipe(steps=60, batch_size=16, lr=3e-3, records=1, balance=balance)
             fit(net, TEXT, recipe, seed)
             load = models.expert_load(net, tokens)
             uneven.append((load - 1 / 8).abs().sum(1).mean().item())
-        assert uneven[1] < 0.7 * uneven[0], (seed, uneven)
+        assert uneven[1] < 0.6 * uneven[0], (seed, uneven)
 
 
 def test_a_dense_network_trains_to_the_same_numbers_with_any_balance():
@@ -191,5 +200,5 @@ def test_a_mixture_trains_in_either_precision_and_is_scored(precision):
 
 
 def test_a_dense_model_has_no_loads():
-    with pytest.raises(ValueError, match="^n_expert=1.*at least 2"):
+    with pytest.raises(ValueError, match=r"^n_expert=1.*at least 2"):
         models.expert_load(models.build(GPTS[0]), torch.zeros(1, 4, dtype=torch.long))

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_models import GPTS, counted_flops, hooked_bytes, loss_of
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from modelscale import count, data, models
 from modelscale.train import Recipe, evaluate, fit, fit_many
+from test_models import GPTS, counted_flops, hooked_bytes, loss_of
 
 EXPERTS = {"n_expert": 4, "n_expert_active": 2}
 SHAPES = [*GPTS, *(replace(shape, **EXPERTS) for shape in GPTS)]
@@ -60,7 +60,7 @@ def test_what_stays_between_the_passes_is_counted(shape, dtype):
     net = models.build(shape).to(getattr(torch, dtype)).for_training("full")
     length = min(16, shape.context)
     predicted = count.saved_bytes(shape, 4, length, dtype, "full")
-    assert predicted == pytest.approx(hooked_bytes(net, batch=4, length=length), 0.001)
+    assert predicted == pytest.approx(hooked_bytes(net, batch=4, length=length), abs=4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -91,7 +91,7 @@ def test_fit_takes_it_from_the_recipe(experts, precision):
         net = models.build(shape)
         history = fit(net, text, replace(recipe, recompute=recompute))
         assert net.recompute == recompute
-        runs.append((history.loss, history.flops, history.test_loss))
+        runs.append([*history.loss, *history.flops, *history.test_loss])
     assert runs[0] == pytest.approx(runs[1], rel=1e-5)
 
 
@@ -119,12 +119,12 @@ def test_mistakes_are_answered(call, message):
 @pytest.mark.parametrize("train", [fit, lambda net, *rest: fit_many([net], *rest)])
 def test_other_networks_say_that_they_do_not_recompute(train):
     signals, net = data.signals(100, 100), models.build(count.MLP(2, 8))
-    with pytest.raises(ValueError, match="^recompute='full'.*GPT alone"):
+    with pytest.raises(ValueError, match=r"^recompute='full'.*GPT alone"):
         train(net, signals, Recipe(steps=2, recompute="full"))
 
 
 def test_a_cache_is_refused_while_recomputing():
     net = models.build(GPTS[0]).for_training("full")
     cache = models.Cache(net.shape, 2, 6, net.embed.weight)
-    with pytest.raises(ValueError, match="^recompute='full'.*no_grad"):
+    with pytest.raises(ValueError, match=r"^recompute='full'.*no_grad"):
         net(torch.randint(61, (2, 5)), cache)

@@ -72,17 +72,30 @@ def _transformer(shape, batch, size):
     ops += _linear("qkv", rows, shape.d_model, queries + 2 * shape.kv_width, size, layers)
     ops += _linear("attention output", rows, queries, shape.d_model, size, layers)
     ops += _attention(shape, batch, size)
-    into = shape.ff_width * (2 if shape.gated_mlp else 1)
-    ops += _linear("MLP up", rows, shape.d_model, into, size, layers)
-    ops += _linear("MLP down", rows, shape.ff_width, shape.d_model, size, layers)
+    ops += _feed_forward(shape, rows, size)
     ops += _linear("head", rows, shape.d_model, shape.vocab_size, size)
-    stream, inner = rows * shape.d_model * size, rows * shape.ff_width * size
+    stream = rows * shape.d_model * size
     ops += _pass("norms", 2 * stream, 5 * stream, 2 * layers + 1)
     ops += _pass("additions", 3 * stream, 3 * stream, 2 * layers)
-    ops += _pass("GELU", 2 * inner, 3 * inner, layers)
     ops += _pass("head order", 2 * stream, 2 * stream, 4 * layers)  # (B, T, H, Q) <-> (B, H, T, Q)
     ops += _pass("embedding", 2 * stream, 2 * stream + 4 * shape.vocab_size * shape.d_model)
     return ops + _loss(rows, shape.vocab_size, size)
+
+
+def _feed_forward(shape, rows, size):
+    """The MLPs, as many a layer as there are experts; of each the rows it gets on average."""
+    calls, k = shape.n_layer * shape.n_expert, shape.n_expert_active
+    rows_each = rows * k / shape.n_expert
+    into = shape.ff_width * (2 if shape.gated_mlp else 1)
+    inner = rows_each * shape.ff_width * size
+    ops = _linear("MLP up", rows_each, shape.d_model, into, size, calls)
+    ops += _linear("MLP down", rows_each, shape.ff_width, shape.d_model, size, calls)
+    ops += _pass("GELU", 2 * inner, 3 * inner, calls)
+    if shape.n_expert > 1:
+        ops += _linear("router", rows, shape.d_model, shape.n_expert, size, shape.n_layer)
+        chosen = rows * k * shape.d_model * size  # sorted by expert, joined, sorted back, weighed
+        ops += _pass("sorting", 2 * chosen, 2 * chosen, 4 * shape.n_layer)
+    return ops
 
 
 def _attention(shape, batch, size):

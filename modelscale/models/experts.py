@@ -47,7 +47,7 @@ class Mixture(nn.Module):
 
         Shapes: (N, C) -> (N, E), (N, k), (N, k)
         """
-        # in float32 whatever the rest is in: Fedus 2022, section 2.4
+        # the softmax in float32, whatever the rest is in (Fedus 2022, section 2.4)
         probabilities = self.router(tokens).softmax(-1, dtype=torch.float32)
         weights, chosen = probabilities.topk(self.active)
         if self.active > 1:

@@ -65,7 +65,7 @@ class GPT(nn.Module):
             if recomputes:
                 x = recomputed(block, x, rotary)
             else:
-                x = block(x, rotary, None if cache is None else cache.layers[i])
+                x = block(x, rotary, cache=None if cache is None else cache.layers[i])
         return self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
 
     def for_training(self, recompute: str = "none", balance: float = 0.0) -> "GPT":
@@ -107,7 +107,7 @@ class Block(nn.Module):
         self.mlp = Mixture(shape, mlps) if shape.n_expert > 1 else mlps[0]
 
     def forward(self, x, rotary=None, cache=None):
-        x = x + self.attention(self.norm1(x), rotary, cache)
+        x = x + self.attention(self.norm1(x), rotary, cache=cache)
         return x + self.mlp(self.norm2(x))
 
 

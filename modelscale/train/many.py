@@ -84,6 +84,11 @@ class Stack:
                 f"models={[model.shape for model in self.models]!r}: they must be of one shape. "
                 "Call fit_many once for each shape."
             )
+        if any(trained(model).keys() != trained(models[0]).keys() for model in self.models):
+            raise ValueError(
+                "models train different parameters: they must be frozen alike. Call fit_many once"
+                " for each depth of freezing."
+            )
         with torch.no_grad():
             rows = [torch.cat([p.flatten() for p in trained(m).values()]) for m in self.models]
         self.weights = torch.stack(rows)  # (M, P)

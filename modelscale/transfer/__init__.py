@@ -5,8 +5,8 @@ A pretrained text encoder lives in `modelscale.transfer.encoder`, optional.
 
 from .flops import train_flops
 from .lora import LoRA, add_lora, merge
+from .prefix import features, join, split
 from .protect import anchor, interpolate, mixed, release
-from .split import features, join, split
 from .stages import adapt, freeze, stages, trainable_params
 from .worth import labels_worth
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from .. import check
+from .. import check, models
 from ..data import Dataset
-from .stages import plain, stages
+from .stages import classifier, plain, stages
 
 
 def interpolate(a: nn.Module, b: nn.Module, share: float) -> nn.Module:
@@ -35,11 +35,11 @@ def anchor(model: nn.Module) -> nn.Module:
     `weight_decay` is the anchor's strength. The head, new to its task, still decays to zero. Under
     "sgd" this is L2-SP as published; under "adamw" the pull is decoupled, as its decay is.
 
-    Raises: ValueError for an adapted network.
+    Raises: ValueError for a GPT, or an adapted network.
     Source: Li 2018 (Explicit inductive bias for transfer learning with CNNs), section 3.
     Taught in: 05_transfer_learning.
     """
-    anchored = copy.deepcopy(plain(model))
+    anchored = copy.deepcopy(classifier(model))
     head = anchored.get_submodule(stages(model)[-1])
     for part in [part for part in anchored.modules() if part is not head]:
         for name, parameter in list(part.named_parameters(recurse=False)):
@@ -53,14 +53,15 @@ def release(model: nn.Module) -> nn.Module:
     Raises: ValueError for a network without an anchor.
     Taught in: 05_transfer_learning.
     """
-    free = copy.deepcopy(model)
-    parts = [part for part in free.modules() if parametrize.is_parametrized(part)]
-    if not parts:
+    if not any(parametrize.is_parametrized(part) for part in model.modules()):
         raise ValueError("model has no anchor: there must be one. Call anchor(model) first.")
-    for part in parts:
-        for name in list(part.parametrizations):
-            parametrize.remove_parametrizations(part, name, leave_parametrized=True)
-    return free
+    # Built anew, as torch's own way back would undo the anchor of every copy of `model`, too.
+    free = models.build(model.shape)
+    with torch.no_grad():
+        for name, parameter in free.named_parameters():
+            part, _, last = name.rpartition(".")
+            parameter.copy_(getattr(model.get_submodule(part), last))
+    return free.to(next(model.parameters()).device)
 
 
 class Offset(nn.Module):

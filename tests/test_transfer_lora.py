@@ -1,0 +1,226 @@
+"""Proves that LoRA starts as no change, trains A and B alone, and merges into equal weights.
+
+With the same A and B, `peft` gives the same outputs, gradients and merged weights, and after five
+steps of SGD the same adapters. That package is a tool of the tests alone.
+"""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from modelscale import count, data, models, train, transfer
+
+GPT = count.Transformer(n_layer=2, d_model=16, n_head=2, vocab_size=256, context=8)
+NETS = {
+    "MLP": count.MLP(2, 12),
+    "ResidualMLP": count.MLP(3, 12, residual=True),
+    "ConvNet": count.ConvNet(3, 4, n_stride=2),
+    "ConvNet2d": count.ConvNet2d(depth=2, width=3, size=8),
+    "GPT": GPT,
+}
+RECIPE = train.Recipe(steps=6, batch_size=20, lr=0.01, records=1)
+
+
+def inputs(shape, n=4):
+    generator = torch.Generator().manual_seed(1)
+    if isinstance(shape, count.Transformer):
+        return torch.randint(shape.vocab_size, (n, shape.context), generator=generator)
+    size = (1, shape.size, shape.size) if hasattr(shape, "size") else (shape.n_in,)
+    return torch.randn(n, *size, generator=generator)
+
+
+def shaken(model, seed=0):
+    """`model` with numbers in every B, as after training."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, transfer.LoRA):
+                part.B.normal_(std=0.3, generator=generator)
+    return model
+
+
+@pytest.fixture(params=NETS.values(), ids=NETS)
+def shape(request):
+    return request.param
+
+
+def test_adapters_start_as_no_change_and_the_model_stays_plain(shape):
+    model, x = models.build(shape), inputs(shape)
+    adapted = transfer.add_lora(model, rank=2)
+    assert torch.equal(adapted(x), model(x))
+    assert not any(isinstance(part, transfer.LoRA) for part in model.modules())
+    assert transfer.trainable_params(model) == shape.params
+    assert not torch.allclose(shaken(adapted)(x), model(x), atol=1e-2)
+
+
+def test_merged_outputs_are_equal_and_parameters_as_before(shape):
+    adapted, x = shaken(transfer.add_lora(models.build(shape), rank=3, alpha=5)), inputs(shape)
+    merged = transfer.merge(adapted)
+    torch.testing.assert_close(merged(x), adapted(x), atol=1e-5, rtol=1e-5)
+    assert sum(p.numel() for p in merged.parameters()) == shape.params
+    assert transfer.trainable_params(merged) == shape.params
+    names = [name for name, _ in models.build(shape).named_parameters()]
+    assert [name for name, _ in merged.named_parameters()] == names
+    assert any(isinstance(part, transfer.LoRA) for part in adapted.modules())
+
+
+def test_the_formula_on_one_layer():
+    torch.manual_seed(0)
+    layer, x = nn.Linear(7, 5), torch.randn(3, 7)
+    lora = transfer.LoRA(layer, rank=2, alpha=6)
+    nn.init.normal_(lora.B)
+    expected = x @ layer.weight.T + layer.bias + 6 / 2 * (x @ lora.A.T) @ lora.B.T
+    torch.testing.assert_close(lora(x), expected)
+    torch.testing.assert_close(lora.delta(), 3 * lora.B @ lora.A)
+    assert torch.linalg.matrix_rank(lora.delta()) == 2
+
+
+@pytest.mark.parametrize("name", ["MLP", "ResidualMLP", "ConvNet", "ConvNet2d"])
+def test_only_adapters_and_head_are_trained(name):
+    shape = NETS[name]
+    adapted = transfer.add_lora(models.build(shape), rank=2)
+    before = {name: p.detach().clone() for name, p in adapted.named_parameters()}
+    samples = data.digits().subset(60) if name == "ConvNet2d" else data.signals(60, 100)
+    train.fit(adapted, samples, RECIPE)
+    changed = {n for n, p in adapted.named_parameters() if not torch.equal(p, before[n])}
+    head = transfer.stages(adapted)[-1]
+    assert changed == {n for n in before if n.startswith(head) or n.endswith((".A", ".B"))}
+    assert transfer.trainable_params(adapted) == sum(before[n].numel() for n in changed)
+
+
+def test_a_gpt_trains_its_adapters_alone_and_learns():
+    adapted = transfer.add_lora(models.build(GPT), rank=4)
+    trained = {n for n, p in adapted.named_parameters() if p.requires_grad}
+    assert all(name.endswith((".A", ".B")) for name in trained)
+    per_layer = 4 * ((16 + 48) + (16 + 16) + (16 + 64) + (64 + 16))  # qkv, out, up, down
+    assert transfer.trainable_params(adapted) == 2 * per_layer
+    recipe = replace(RECIPE, steps=40, lr=0.03, records=2)
+    history = train.fit(adapted, data.text(), recipe)
+    assert history.loss[-1] < history.loss[0]
+
+
+def test_targets_by_full_name_and_by_last_part():
+    model = models.build(GPT)
+
+    def where(targets):
+        adapted = transfer.add_lora(model, 2, targets=targets)
+        return [n for n, part in adapted.named_modules() if isinstance(part, transfer.LoRA)]
+
+    assert where("qkv") == ["blocks.0.attention.qkv", "blocks.1.attention.qkv"]
+    assert where(["blocks.1.mlp.up", "out"]) == [
+        "blocks.0.attention.out",
+        "blocks.1.attention.out",
+        "blocks.1.mlp.up",
+    ]
+    assert len(where(None)) == 8
+
+
+def test_many_adapted_networks_train_as_each_alone():
+    recipe = replace(RECIPE, optimizer="sgd", steps=4)
+    samples = data.signals(60, 100)
+    make = lambda: [transfer.add_lora(models.build(NETS["MLP"], s), 2, seed=s) for s in (0, 1)]  # noqa: E731
+    together, alone = make(), make()
+    train.fit_many(together, samples, recipe)
+    for seed, (member, model) in enumerate(zip(together, alone, strict=True)):
+        train.fit(model, samples, recipe, seed)
+        for a, b in zip(member.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_the_seed_draws_A():
+    first, again, other = (
+        transfer.add_lora(models.build(NETS["MLP"]), 2, seed=seed).layers[0].A for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    wide = transfer.LoRA(nn.Linear(1000, 50), 8, 8)
+    assert wide.A.std().item() == pytest.approx(1000**-0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: transfer.add_lora(m, 13), "^rank=13: .*at most 12.*maps 40 to 12"),
+        (lambda m: transfer.add_lora(m, 0), "^rank=0"),
+        (lambda m: transfer.add_lora(m, 2, alpha=-1), "^alpha=-1"),
+        (lambda m: transfer.add_lora(m, 2, targets=["conv"]), "^target='conv': .*'layers.0'"),
+        (lambda m: transfer.add_lora(m, 2, targets="layers.2"), "^target='layers.2'"),  # the head
+        (lambda m: transfer.add_lora(transfer.add_lora(m, 2), 2), "has LoRA adapters.*merge"),
+        (transfer.merge, "no adapters.*add_lora"),
+    ],
+)
+def test_mistakes_are_answered(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(models.build(NETS["MLP"]))
+
+
+def peft_twin(shape, rank=3, alpha=5):
+    """(ours, theirs): one network adapted by both, with the same A and B."""
+    with warnings.catch_warnings():  # of its own imports, not of the code under test
+        warnings.simplefilter("ignore")
+        peft = pytest.importorskip("peft", reason="pip install 'modelscale[test]'")
+    ours = shaken(transfer.add_lora(models.build(shape), rank, alpha))
+    adapters = {n: part for n, part in ours.named_modules() if isinstance(part, transfer.LoRA)}
+    head = transfer.stages(ours)[-1]
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        target_modules=list(adapters),
+        modules_to_save=[head] if hasattr(shape, "n_out") else None,
+    )
+    theirs = peft.LoraModel(models.build(shape), config, "default")
+    with torch.no_grad():
+        for name, adapter in adapters.items():
+            part = theirs.model.get_submodule(name)
+            part.lora_A["default"].weight.copy_(adapter.A)
+            part.lora_B["default"].weight.copy_(adapter.B)
+    if hasattr(shape, "n_out"):
+        theirs.model.get_submodule(head).requires_grad_(True)
+    return ours, theirs, list(adapters)
+
+
+def parts_of(ours, theirs, names):
+    """Pairs (our parameter, theirs) of every adapter."""
+    for name in names:
+        mine, other = ours.get_submodule(name), theirs.model.get_submodule(name)
+        yield mine.A, other.lora_A["default"].weight
+        yield mine.B, other.lora_B["default"].weight
+
+
+@pytest.mark.parametrize("name", ["MLP", "ConvNet2d", "GPT"])
+def test_peft_gives_the_same_outputs_gradients_and_merged_weights(name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ours, theirs, names = peft_twin(NETS[name])
+    x = inputs(NETS[name])
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-6, rtol=1e-5)
+    for model in (ours, theirs):
+        model(x).square().mean().backward()
+    for mine, other in parts_of(ours, theirs, names):
+        assert mine.grad.abs().max() > 0
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-6, rtol=1e-4)
+    merged, other = transfer.merge(ours), theirs.merge_and_unload()
+    for adapted in names:
+        expected = other.get_submodule(adapted).weight
+        torch.testing.assert_close(merged.get_submodule(adapted).weight, expected)
+
+
+@pytest.mark.parametrize("name", ["MLP", "GPT"])
+def test_peft_takes_the_same_five_steps(name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ours, theirs, names = peft_twin(NETS[name])
+    start = [mine.detach().clone() for mine, _ in parts_of(ours, theirs, names)]
+    x = inputs(NETS[name])
+    for model in (ours, theirs):
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            logits = model(x)
+            train.loop.cross_entropy(logits, torch.zeros(logits.shape[:-1]).long()).backward()
+            optimizer.step()
+    for (mine, other), before in zip(parts_of(ours, theirs, names), start, strict=True):
+        assert not torch.allclose(mine, before)
+        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-4)
