@@ -143,7 +143,7 @@ def test_the_seed_draws_A():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: transfer.add_lora(m, 13), "^rank=13: .*at most 12.*maps 40 to 12"),
+        (lambda m: transfer.add_lora(m, 13), "^rank=13: .*at most 12.*maps 40 numbers to 12"),
         (lambda m: transfer.add_lora(m, 0), "^rank=0"),
         (lambda m: transfer.add_lora(m, 2, alpha=-1), "^alpha=-1"),
         (lambda m: transfer.add_lora(m, 2, targets=["conv"]), "^target='conv': .*'layers.0'"),

@@ -190,6 +190,10 @@ def test_flops_of_a_frozen_mlp_by_hand():
         (lambda m, g: transfer.freeze(transfer.add_lora(m, 2), 1), "LoRA.*merge"),
         (lambda m, g: transfer.adapt(transfer.anchor(m), 5), "anchor.*release"),
         (lambda m, g: transfer.train_flops(m, 0), "^samples=0"),
+        (
+            lambda m, g: transfer.train_flops(models.build(replace(GPT, n_expert=2)), 1),
+            "^n_expert=2: .*shape.matmul_flops",
+        ),
         (lambda m, g: train.fit(m.requires_grad_(False), data_for(m.shape), RECIPE), "0 trained"),
     ],
 )

@@ -57,7 +57,7 @@ class LayerCache:
         return self.keys[:, :, :end], self.values[:, :, :end]
 
 
-@torch.inference_mode()  # not inference_mode: its tokens could not be trained on
+@torch.no_grad()  # not inference_mode: its tokens could not be trained on
 def generate(
     model: nn.Module,
     tokens: torch.Tensor,

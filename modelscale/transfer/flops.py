@@ -19,12 +19,15 @@ def train_flops(model: nn.Module, samples: int) -> int:
     is computed: the counter watches a copy without numbers (on the meta device). The sample of a
     GPT is one full context; of a tail, one sample's features, which are not counted themselves.
 
-    Raises: ValueError if `samples` is not a whole number of at least 1.
+    Raises: ValueError if `samples` is not a whole number of at least 1, or for a mixture of
+    experts, whose tokens choose their products as they go.
     Taught in: 05_transfer_learning.
     """
     check.integer("samples", samples)
     if hasattr(model.shape, "training_flops"):  # a tail, which knows its own
         return model.shape.train_flops(samples)
+    remedy = "count a mixture of experts with shape.matmul_flops"
+    check.integer("n_expert", getattr(model.shape, "n_expert", 1), high=1, remedy=remedy)
     return samples * sample_flops(model, one_sample(model.shape))
 
 
@@ -32,11 +35,8 @@ def one_sample(shape) -> torch.Tensor:
     """One input of a network of this shape, all zeros."""
     if hasattr(shape, "context"):
         return torch.zeros(shape.context, dtype=torch.long)
-    return (
-        torch.zeros(1, shape.size, shape.size)
-        if hasattr(shape, "size")
-        else torch.zeros(shape.n_in)
-    )
+    size = (1, shape.size, shape.size) if hasattr(shape, "size") else (shape.n_in,)
+    return torch.zeros(size)
 
 
 def sample_flops(model: nn.Module, x: torch.Tensor, training: bool = True) -> int:

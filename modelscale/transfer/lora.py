@@ -73,7 +73,8 @@ class LoRA(nn.Module):
     def __init__(self, layer: nn.Module, rank: int, alpha: float, generator=None):
         super().__init__()
         n_out, fan_in = layer.weight.flatten(1).shape
-        check.integer("rank", rank, 1, min(n_out, fan_in), f"this layer maps {fan_in} to {n_out}")
+        remedy = f"a layer maps {fan_in} numbers to {n_out}; lower the rank, or choose targets"
+        check.integer("rank", rank, 1, min(n_out, fan_in), remedy)
         self.layer = layer.requires_grad_(False)
         self.scale = check.number("alpha", alpha) / rank
         like = {"dtype": layer.weight.dtype, "device": layer.weight.device}

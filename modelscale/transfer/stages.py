@@ -90,6 +90,7 @@ def plain(model: nn.Module) -> nn.Module:
 
     Raises: ValueError for a network with adapters or an anchor.
     """
+    # an adapter alone has a delta: `lora` imports this module, not the other way round
     if any(hasattr(part, "delta") for part in model.modules()):
         raise ValueError(
             "model has LoRA adapters: it must be a plain network here. Call merge(model) first."
