@@ -7,9 +7,12 @@ allocator to keep freed memory, since training frees and wants the same arrays a
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import platform
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from importlib import resources
@@ -70,12 +73,32 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
     seed = _seed() if seed is None else seed
     dial = Dial(size, _device(size), check.integer("seed", seed, 0))
     _use_style()
+    _import_whole("torch._dynamo")  # which torch imports in making the first optimizer
     print(f"modelscale: size {size} of {', '.join(SIZES)}; seed {seed}; device {dial.device}")
     print(f"{describe_machine()}; {torch.get_num_threads()} thread")
     print(_expected_time(notebook, size))
     if size == "large" and dial.device.type == "cpu":
         print("large is for a GPU: on this CPU some cells take many minutes. Try size='default'.")
     return dial
+
+
+def _import_whole(name: str) -> None:
+    """Nothing: imports the module `name`; an interrupt waits until that is done.
+
+    A module interrupted half-way stays broken until the kernel is restarted, as sympy did when a
+    learner stopped the first training of a notebook.
+    """
+    stopped = []
+    if threading.current_thread() is not threading.main_thread():  # it gets no interrupts
+        importlib.import_module(name)
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
+    try:
+        importlib.import_module(name)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if stopped:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

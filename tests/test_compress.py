@@ -14,7 +14,7 @@ from torch import nn
 from modelscale import compress, count, data, growth, models
 from modelscale.compress.distil import soft_loss
 from modelscale.compress.layers import linear, weighted
-from modelscale.train import Recipe, evaluate, fit
+from modelscale.train import Recipe, evaluate, fit, fit_many
 
 SEEDS = (0, 1, 2)
 GPT = count.Transformer(n_layer=1, d_model=16, n_head=2, vocab_size=61, context=12)
@@ -114,6 +114,28 @@ def test_int8_keeps_the_accuracy_and_a_quarter_of_the_bytes(trained, task):
         assert accuracy(copy.deepcopy(fast), task) == accuracy(fast, task)
 
 
+def test_int8_follows_the_weights_that_are_loaded():
+    one, other = (compress.int8(models.build(count.MLP(2, 24), seed)) for seed in (0, 1))
+    x = torch.randn(6, 40)
+    for fast in (one, copy.deepcopy(one)):
+        assert not torch.equal(fast(x), other(x))
+        fast.load_state_dict(other.state_dict())
+        assert torch.equal(fast(x), other(x))
+
+
+@pytest.mark.parametrize("engine", torch.backends.quantized.supported_engines)
+def test_every_engine_does_the_arithmetic_by_hand(engine):
+    if engine == "none":
+        pytest.skip("no kernels")
+    before = torch.backends.quantized.engine
+    try:
+        torch.backends.quantized.engine = engine
+        layer, x = compress.Int8Linear(nn.Linear(64, 8)), torch.randn(9, 64)
+        assert torch.allclose(layer(x), layer.by_hand(x), rtol=1e-4, atol=1e-5)
+    finally:
+        torch.backends.quantized.engine = before
+
+
 def test_full_8_bit_activations_would_overflow_where_7_do_not():
     """The largest sum of two products in 16 bits: why activations have 7 bits."""
     from modelscale.compress.int8 import ACTIVATION_VALUES
@@ -138,6 +160,11 @@ def test_what_is_pruned_stays_pruned(share, by, optimizer, trained, task):
     for zero, weight in zip(zeros, weights, strict=True):
         assert torch.equal(weight == 0, zero)
         assert not torch.equal(weight, trained[0].layers[0].weight)
+
+
+def test_many_pruned_networks_at_once_are_refused(trained, task):
+    with pytest.raises(ValueError, match=r"pruned ones.*Train each with fit"):
+        fit_many([compress.prune(model, 0.5) for model in trained], task, Recipe(steps=1))
 
 
 def test_small_weights_matter_less_than_random_ones(trained, task):
@@ -236,6 +263,11 @@ REFUSED = [
     (lambda: compress.quantise(SMALL, 4.5), "bits=4.5.*whole number"),
     (lambda: compress.quantise(SMALL, 4, "row"), "per='row'.*'channel', 'tensor'"),
     (lambda: compress.int8(compress.int8(SMALL)), "MLP without a linear map.*before int8"),
+    (lambda: compress.int8(copy.deepcopy(SMALL).bfloat16()), "bfloat16 on cpu.*float32 on cpu"),
+    (lambda: compress.quantise(compress.int8(SMALL)), "without a linear map or a convolution"),
+    (lambda: compress.prune(compress.int8(SMALL), 0.5), "without a linear map or a convolution"),
+    (lambda: compress.distil(SMALL, SMALL, None, Recipe(precision="bfloat16")), "precision='bfl"),
+    (lambda: compress.distil(SMALL, SMALL, None, Recipe(compile=True)), "compile=True"),
     (lambda: compress.prune(SMALL, 1.0), "share=1.0.*below 1"),
     (lambda: compress.prune(SMALL, -0.1), "share=-0.1"),
     (lambda: compress.prune(SMALL, 0.5, "luck"), "by='luck'"),

@@ -1,6 +1,9 @@
 """Proves that one dial sets sizes, seed, device and threads, from the call or the environment."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -85,3 +88,34 @@ def test_the_machine_is_described_without_names_of_people_or_hosts():
     line = modelscale.dial.describe_machine()
     assert f"{os.cpu_count()} cores" in line and f"torch {torch.__version__}" in line
     assert os.uname().nodename not in line if hasattr(os, "uname") else True
+
+
+def test_an_interrupted_import_is_completed_first(monkeypatch):
+    """The learner's interrupt arrives in the middle of the import, and is raised behind it."""
+    done = []
+
+    def slow_import(name):
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(name)
+
+    monkeypatch.setattr(dial.importlib, "import_module", slow_import)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        dial._import_whole("some.module")
+    assert done == ["some.module"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_after_start_no_interrupt_can_break_torch():
+    code = (
+        "import sys, modelscale; modelscale.start('00_your_machine')\n"
+        "before = set(sys.modules)\n"
+        "from modelscale import count, models; from modelscale.train.loop import make_optimizer\n"
+        "from modelscale.train import Recipe\n"
+        "net = models.build(count.MLP(1, 4))\n"
+        "make_optimizer(net.parameters(), Recipe()); net(__import__('torch').ones(1, 40))\n"
+        "late = {m.split('.')[0] for m in set(sys.modules) - before} - {'modelscale'}\n"
+        "print('late:', sorted(late & {'sympy', 'torch'}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "late: []" in run.stdout

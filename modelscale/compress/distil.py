@@ -23,14 +23,16 @@ def distil(
 
     The loss is `share` of the teacher's part and 1 - `share` of the labels'. With `share` 0 it is
     `fit`, step for step. The teacher answers once for every training sample; what that costs is not
-    among the FLOPs.
+    among the FLOPs. Float32 only, and not compiled.
 
     Shapes: `data` is a `data.Dataset`, x (n, ...), y (n,).
-    Raises: ValueError for a share outside 0 to 1, or a temperature that is not above 0.
+    Raises: ValueError for a share outside 0 to 1, a temperature that is not above 0, or a recipe
+    in another precision, compiled, or with recomputation.
     Source: Hinton 2015 (Distilling the knowledge), section 2.
     Taught in: 07_efficiency.
     """
     recipe = recipe or Recipe()
+    _check_plain(recipe)
     check.number("temperature", temperature)
     if not 0 <= check.number("share", share, above=False) <= 1:
         raise ValueError(f"share={share!r}: it must be from 0 (labels alone) to 1 (teacher alone).")
@@ -39,9 +41,9 @@ def distil(
     history, total, done, clock = History(), 0.0, 0, Stopwatch(device)
     for step, rows in enumerate(sample_order(len(data.y_train), recipe, seed), 1):
         set_lr(optimizer, [recipe.lr_at(step)])
-        logits = student(data.x_train[rows].to(device))
-        loss = (1 - share) * cross_entropy(logits, data.y_train[rows].to(device))
-        loss = loss + share * soft_loss(logits, answers[rows].to(device), temperature)
+        x, y, soft = (part[rows].to(device) for part in (data.x_train, data.y_train, answers))
+        logits = student(x)
+        loss = (1 - share) * cross_entropy(logits, y) + share * soft_loss(logits, soft, temperature)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
@@ -49,9 +51,11 @@ def distil(
         total += float(loss.detach())
         if step in recipe.record_steps:
             with clock.paused():
-                flops = step * flops_of(student.shape, recipe.batch_size)
-                scores = score(student, data)
-                history.add(step, total / (step - done), flops, clock.seconds, scores)
+                mean, flops = (
+                    total / (step - done),
+                    step * flops_of(student.shape, recipe.batch_size),
+                )
+                history.add(step, mean, flops, clock.seconds, score(student, data))
             total, done = 0.0, step
     return history
 
@@ -68,6 +72,12 @@ def soft_loss(logits: Tensor, answers: Tensor, temperature: float) -> Tensor:
     log_teacher = F.log_softmax(answers / temperature, -1)
     divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
     return temperature**2 * divergence
+
+
+def _check_plain(recipe):
+    """Nothing: refuses what `fit` could do and this loop leaves out, rather than ignore it."""
+    for name, plain in (("precision", "float32"), ("compile", False), ("recompute", "none")):
+        check.one_of(name, getattr(recipe, name), (plain,), "distil trains in no other way")
 
 
 @torch.inference_mode()

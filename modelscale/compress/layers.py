@@ -6,13 +6,17 @@ from torch import nn
 
 
 def weighted(model) -> dict[str, nn.Module]:
-    """{name: layer} of the linear maps and convolutions, without a head tied to the embedding."""
+    """{name: layer} of the linear maps and convolutions, without a head tied to the embedding.
+
+    Raises: ValueError if there is none.
+    """
     tied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    return {
+    found = {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and id(module.weight) not in tied
     }
+    return _some(found, model, "a linear map or a convolution")
 
 
 def linear(model) -> dict[str, nn.Linear]:
@@ -21,12 +25,7 @@ def linear(model) -> dict[str, nn.Linear]:
     Raises: ValueError if there is none.
     """
     found = {name: m for name, m in weighted(model).items() if isinstance(m, nn.Linear)}
-    if not found:
-        raise ValueError(
-            f"model is a {type(model).__name__} without a linear map: it must have one of its own."
-            " Compress the network itself, before int8 or sparse replaced its layers."
-        )
-    return found
+    return _some(found, model, "a linear map")
 
 
 def replaced(model, change, names):
@@ -37,3 +36,12 @@ def replaced(model, change, names):
         holder = new.get_submodule(parent)
         holder._modules[leaf] = change(name, holder._modules[leaf])
     return new
+
+
+def _some(found, model, kind):
+    if not found:
+        raise ValueError(
+            f"model is a {type(model).__name__} without {kind}: it must have one of its own."
+            " Compress the network itself, before int8 or sparse replaced its layers."
+        )
+    return found

@@ -18,9 +18,12 @@ def prune(model, share: float, by: str = "magnitude", seed: int = 0):
     The weights of linear maps and convolutions are ranked together, the smallest go first; `by`
     "random" takes any. Biases, norms and embeddings stay. The layers are as dense as before: zeros
     are stored and multiplied like any number. The gradients of what was cut are held at zero, in
-    this copy, not in copies of it. To take whole units out, see `growth.narrow`.
+    this copy, not in copies of it. Train it with `fit`, not `fit_many`, which does not know what
+    was cut, and without the `state` of an older optimizer, whose momentum would move the zeros. To
+    take whole units out, see `growth.narrow`.
 
-    Raises: ValueError for a share outside 0 to 1 (1 excluded), or another `by`.
+    Raises: ValueError for a share outside 0 to 1 (1 excluded), another `by`, or a model without
+    weights to cut.
     Source: Han 2015 (Learning both weights and connections), section 3.
     Taught in: 07_efficiency.
     """
@@ -34,7 +37,7 @@ def prune(model, share: float, by: str = "magnitude", seed: int = 0):
     for weight, keep in zip(weights, _kept(weights, share, by, generator), strict=True):
         with torch.no_grad():
             weight.mul_(keep)
-        weight.register_hook(lambda gradient, keep=keep: gradient * keep)
+        weight.register_hook(lambda gradient, keep=keep: gradient * keep.to(gradient.device))
     return new
 
 

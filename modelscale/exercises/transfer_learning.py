@@ -81,15 +81,17 @@ def check_worth(answer):
 
 
 @exercise(
-    "which of them knows the training labels, is worse than guessing on the test set, and still "
-    "knows its letters? What is the one thing that has changed between training and test?"
+    "what is still right in each network? Answers in another order, and images prepared in another "
+    "way, leave its features as they are."
 )
 def check_culprit(answer):
-    """Whether `answer` names the colleague whose label order differs, in the break-it lab."""
+    """Whether `answer` names the colleague who has to train again, in the break-it lab."""
     wrong = {
-        "a": "it is right on most test images and still knows most of its letters: it is sound.",
-        "c": "it is far better than guessing. What it no longer knows is its letters: it took a "
-        "learning rate that destroyed the features.",
+        "a": "it is right on most test images and still knows much of its letters: it is sound.",
+        "b": "far below guessing is not ignorance: it tells digits apart and names them in another "
+        "order. Sorting its outputs repairs it.",
+        "d": "it remembers as much of letters as a sound one: its weights are in order, "
+        "its test images are not. Preparing them as in training repairs it.",
     }
     choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c.")
+    return None if choice == "c" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")

@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 
-def build(shape: count.MLP | count.ConvNet | count.Transformer, seed: int = 0) -> nn.Module:
+def build(
+    shape: count.MLP | count.ConvNet | count.ConvNet2d | count.Transformer, seed: int = 0
+) -> nn.Module:
     """The network of this shape, its weights drawn from `seed`; the global random state stays.
 
     Raises: ValueError for anything but a shape of `modelscale.count`.

@@ -89,6 +89,11 @@ class Stack:
                 "models train different parameters: they must be frozen alike. Call fit_many once"
                 " for each depth of freezing."
             )
+        if any(p._backward_hooks for model in self.models for p in model.parameters()):
+            raise ValueError(
+                "models have hooks on their parameters, as pruned ones do: they must have none, as"
+                " here nobody would call them. Train each with fit."
+            )
         with torch.no_grad():
             rows = [torch.cat([p.flatten() for p in trained(m).values()]) for m in self.models]
         self.weights = torch.stack(rows)  # (M, P)
