@@ -19,10 +19,13 @@ import modelscale
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 NEEDED = {canonicalize_name(Requirement(r).name): Requirement(r) for r in PROJECT["dependencies"]}
-TESTED = {
-    canonicalize_name(Requirement(r).name): Requirement(r)
-    for r in PROJECT["optional-dependencies"]["test"]
-}
+TESTED, OPTIONAL = (
+    {
+        canonicalize_name(Requirement(r).name): Requirement(r)
+        for r in PROJECT["optional-dependencies"][extra]
+    }
+    for extra in ("test", "encoder")
+)
 LINES = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
 PINS = dict(line.split("==") for line in LINES if line and not line.startswith("#"))
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
@@ -30,7 +33,7 @@ PIP = next(entry["pip"] for entry in CONDA if isinstance(entry, dict))
 MADE_FOR = ("modelscale", "tests", "scripts", "benchmarks", "experiments")
 
 
-@pytest.mark.parametrize("name", sorted(NEEDED | TESTED))
+@pytest.mark.parametrize("name", sorted(NEEDED | TESTED | OPTIONAL))
 def test_every_range_admits_the_tested_version(name):
     assert name in PINS, f"{name} has no tested version in constraints.txt"
     assert (NEEDED | TESTED)[name].specifier.contains(PINS[name])
@@ -86,7 +89,7 @@ def test_one_version_everywhere():
 
 @pytest.mark.parametrize("folder", MADE_FOR)
 def test_imports_are_declared(folder):
-    declared = set(NEEDED) if folder == "modelscale" else set(NEEDED | TESTED)
+    declared = set(NEEDED | OPTIONAL) if folder == "modelscale" else set(NEEDED | TESTED)
     files = sorted((ROOT / folder).rglob("*.py"))
     undeclared = {
         f"{path.relative_to(ROOT)}: {name}"

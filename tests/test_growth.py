@@ -155,6 +155,8 @@ REFUSED = [
     (lambda: growth.widen(moved("MLP", 0), width=20, noise=-1), "noise=-1"),
     (lambda: growth.widen(moved("residual", 0), width=20), "width=12.*try 24"),
     (lambda: growth.widen(moved("grouped GPT", 0), n_head=8), "n_head.*share keys"),
+    (lambda: growth.widen(models.build(replace(GPT, n_expert=2)), d_ff=200), "n_expert=2.*dense"),
+    (lambda: growth.stack(models.build(replace(GPT, n_expert=2)), n_layer=4), "n_expert=2"),
     (lambda: growth.widen(torch.nn.Linear(3, 3), width=4), "class Linear.*models.build"),
     (lambda: growth.narrow(moved("MLP", 0), width=13), "width=13.*at most 12.*Widen"),
     (lambda: growth.narrow(moved("MLP", 0), by="luck", width=3), "by='luck'"),

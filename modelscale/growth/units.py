@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import models
+from .. import check, models
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def _conv_net(shape):
 
 
 def _gpt(shape):
+    remedy = "experts are not grown here; grow a dense GPT"
+    check.integer("n_expert", shape.n_expert, high=1, remedy=remedy)
     for i in range(shape.n_layer):
         attention, mlp = f"blocks.{i}.attention", f"blocks.{i}.mlp"
         if shape.kv_heads == shape.n_head:
