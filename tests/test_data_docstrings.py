@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from modelscale import data
+from modelscale.data.docstrings import _without_shared
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,10 @@ def test_classes_are_equally_large_and_no_text_is_there_twice(task):
     assert len(counts) == len(names) == 8
     assert (counts == counts[0]).all() and counts[0] >= 80
     assert labels.dtype == np.int64
+
+
+def test_a_text_of_two_subpackages_is_in_neither():
+    assert _without_shared([{"a", "b"}, {"b", "c"}, {"d", "a"}]) == [set(), {"c"}, {"d"}]
 
 
 def test_texts_are_single_paragraphs_that_name_no_part_of_scipy(task):

@@ -153,8 +153,9 @@ def test_worth_is_read_off_the_mean_over_draws_and_never_extrapolated():
 
 
 def test_worth_of_a_curve_with_a_dip_takes_the_fewest_labels():
-    worth = transfer.labels_worth([1, 2, 4, 8], [0.2, 0.6, 0.5, 0.8], [0.2, 0.6, 0.6, 0.8])
-    np.testing.assert_allclose(worth, [1, 2, 2, 8])
+    scratch, transferred = [0.2, 0.6, 0.4, 0.5, 0.8], [0.2, 0.55, 0.6, 0.6, 0.8]
+    worth = transfer.labels_worth([1, 2, 4, 8, 16], scratch, transferred)
+    np.testing.assert_allclose(worth, [1, 2 ** (0.35 / 0.4), 2, 2, 16])
 
 
 def test_worth_less_labels_is_what_the_transfer_law_is_fitted_to():
