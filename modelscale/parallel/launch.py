@@ -24,7 +24,7 @@ from multiprocessing.connection import wait
 import cloudpickle
 
 from .. import check
-from . import worker
+from . import entry, worker
 
 _METHOD = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
 _PRELOAD = ["modelscale.parallel.worker", "cloudpickle", "torch", "torch.distributed"]
@@ -124,7 +124,7 @@ class _Rank:
             self.open.remove(self.output)
         if last and self.partial:
             self.partial += b"\n"
-        *lines, self.partial = self.partial.split(b"\n")
+        *lines, self.partial = self.partial.replace(b"\r", b"\n").split(b"\n")
         return [line.decode("utf-8", "replace") for line in lines]
 
     def let_go(self):
@@ -178,6 +178,7 @@ def _job(payload, ranks, port, timeout_s):
     env = dict(os.environ, WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1")
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     env["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # no rank opens a store of its own
+    env[entry.LIVE] = "1"
     env.pop("GLOO_SOCKET_IFNAME", None)
     if sys.platform in _LOOPBACK:
         env["GLOO_SOCKET_IFNAME"] = _LOOPBACK[sys.platform]

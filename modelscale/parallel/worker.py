@@ -17,10 +17,11 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing import current_process
 
 import cloudpickle
+
+from . import entry
 
 _OVERTIME_S = 30  # how long a rank that nobody ended may outlive its time
 
@@ -41,7 +42,7 @@ def main(rank, job, pipe, output):
     _settle(rank, job, output)
     watcher.start()
     try:
-        _join_group(job.timeout_s)
+        entry.join_group(job.timeout_s)
         fn, args = cloudpickle.loads(job.payload)
         report = ("result", time.monotonic(), _packed(fn(*args)))
     except BaseException as error:  # SystemExit too: whatever ends the function is reported
@@ -103,14 +104,6 @@ def _watch(pipe):
         if hasattr(os, "killpg"):
             os.killpg(0, signal.SIGKILL)
     os._exit(0)
-
-
-def _join_group(timeout_s):
-    import torch
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
 
 
 def _packed(result):

@@ -1,0 +1,122 @@
+"""What a function on a rank finds and uses, under `parallel.run` and under torchrun alike.
+
+Importing it loads no torch: the caller's side imports it too.
+"""
+
+import argparse
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+LIVE = "MODELSCALE_LIVE"  # set for the ranks of `run`, whose caller shows progress
+_PACE_S = {True: 0.1, False: 1.0}  # seconds between two reports, live or in a shell
+_last = {"report": float("-inf")}  # when this process reported
+
+
+def device():
+    """The torch.device of this rank: a GPU of its own where each rank has one, else the CPU.
+
+    MODELSCALE_DEVICE=cpu keeps it on the CPU.
+    """
+    import torch
+
+    if not _gpus_suffice():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def report(done: int, total: int, **values) -> None:
+    """Nothing; tells how far this rank is (`done` of `total`), with values such as its loss.
+
+    Under `run` the caller sees one line a rank that changes in place, at most ten times a second.
+    In a shell rank 0 prints a line, at most once a second. The last report always appears.
+    """
+    live = LIVE in os.environ
+    now = time.monotonic()
+    if done < total and now < _last["report"] + _PACE_S[live]:
+        return
+    _last["report"] = now
+    words = [f"{done}/{total}", *(f"{name} {_short(value)}" for name, value in values.items())]
+    if live:
+        print(*words, end="\r", flush=True)
+    elif os.environ.get("RANK", "0") == "0":
+        print("[rank 0]", *words, flush=True)
+
+
+def main(fn: Callable, arguments: list[str] | None = None) -> None:
+    """Returns never: calls `fn` on this rank of torchrun, and prints what rank 0's returned.
+
+    Its arguments come from the command line: `--steps 20` is `steps=20`, with the type of the
+    default; a parameter without a default is given by its place, as text. Without torchrun there
+    is one rank.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    kwargs = parsed(fn, arguments)
+    record(_joined)(fn, kwargs)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # the group's own teardown can abort after a correct result
+
+
+def parsed(fn: Callable, arguments: list[str] | None = None) -> dict:
+    """The keyword arguments for `fn` that stand on a command line."""
+    parser = argparse.ArgumentParser(description=(inspect.getdoc(fn) or "").partition("\n")[0])
+    for name, parameter in inspect.signature(fn).parameters.items():
+        default = parameter.default
+        if default is parameter.empty:
+            parser.add_argument(name)
+        elif isinstance(default, bool):
+            parser.add_argument(f"--{name}", default=default, action=argparse.BooleanOptionalAction)
+        else:
+            kind = str if default is None else type(default)
+            parser.add_argument(f"--{name}", default=default, type=kind)
+    return vars(parser.parse_args(arguments))
+
+
+def join_group(timeout_s: float | None = None) -> None:
+    """Nothing; initialises the process group that torchrun's environment describes.
+
+    CPU tensors travel by gloo; where each rank has a GPU of its own, its tensors travel by nccl.
+    One thread computes. `timeout_s` is how long a collective may take, torch's own default if None.
+    """
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    gpus = _gpus_suffice()
+    if gpus:
+        torch.cuda.set_device(device())
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+    limit = None if timeout_s is None else timedelta(seconds=timeout_s)
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=limit)
+    else:  # a plain `python`: nobody else is there, and nothing need listen
+        dist.init_process_group(
+            backend, store=dist.HashStore(), rank=0, world_size=1, timeout=limit
+        )
+
+
+def _joined(fn, kwargs):
+    import torch.distributed as dist
+
+    join_group()
+    result = fn(**kwargs)
+    dist.barrier()  # one that left now would cut the connections of those still at work
+    if dist.get_rank() == 0 and result is not None:
+        print(result, flush=True)
+
+
+def _gpus_suffice():
+    import torch
+
+    if os.environ.get("MODELSCALE_DEVICE") == "cpu" or not torch.cuda.is_available():
+        return False
+    return torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _short(value):
+    return f"{float(value):.4g}" if hasattr(value, "__float__") else str(value)
