@@ -1,43 +1,14 @@
 """Proves that `parallel.run` works from a notebook cell and from an unguarded script, shows the
 cell's own source line, obeys an interrupt, and leaves nothing where its caller is killed."""
 
-import contextlib
-import os
 import subprocess
 import sys
 import textwrap
-import time
-from pathlib import Path
 
 import nbclient
 import nbformat
-import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def gone(pids, within_s=10):
-    """Whether all processes have ended within a time."""
-    end = time.monotonic() + within_s
-    while any(map(alive, pids)) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not any(map(alive, pids))
-
-
-def alive(pid):
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def script(tmp_path, text):
-    """A started script, whose temporary files go to a folder of their own."""
-    (tmp_path / "tmp").mkdir()
-    (tmp_path / "script.py").write_text(textwrap.dedent(text))
-    env = dict(os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path / "tmp"))
-    command = [sys.executable, "-W", "error", "script.py"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
+from processes import ROOT, alive, gone, script
 
 
 def outputs(tmp_path, monkeypatch, cells):

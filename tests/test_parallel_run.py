@@ -1,7 +1,6 @@
 """Proves that `parallel.run` starts real ranks with torchrun's surroundings, returns what they
 returned, tells how they failed, listens on loopback only, and leaves no process and no file."""
 
-import contextlib
 import ctypes
 import os
 import signal
@@ -18,6 +17,7 @@ import torch.distributed as dist
 
 from modelscale import parallel
 from modelscale.parallel import launch
+from processes import gone
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +52,11 @@ def test_the_environment_is_the_callers_of_now(monkeypatch):
     assert parallel.run(lambda: os.environ["MODELSCALE_TEST"], ranks=1) == ["now"]
 
 
-def test_the_group_times_out_after_the_given_time():
+def test_the_group_times_out_after_the_run_so_that_the_stacks_are_seen():
     def timeout():
         return dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.total_seconds()
 
-    assert parallel.run(timeout, ranks=1, timeout_s=41) == [41]
+    assert parallel.run(timeout, ranks=1, timeout_s=41)[0] > 41
 
 
 def test_ranks_leave_together():
@@ -145,9 +145,7 @@ def test_a_dead_ranks_own_children_end_too(tmp_path):
 
     with pytest.raises(parallel.RankError, match="rank 0 failed first"):
         parallel.run(parent_of_a_sleeper)
-    child = int((tmp_path / "pid").read_text())
-    with contextlib.suppress(psutil.NoSuchProcess):  # or it waits to be reaped
-        assert psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert gone([int((tmp_path / "pid").read_text())])
 
 
 def test_a_timeout_shows_where_each_rank_waits():
@@ -159,9 +157,10 @@ def test_a_timeout_shows_where_each_rank_waits():
 
     with pytest.raises(parallel.RankError, match="not returned after 1 s") as caught:
         parallel.run(hang, ranks=3, timeout_s=1)
-    _, first, second = str(caught.value).split("rank ")
+    _, first, second, third = str(caught.value).split("rank ")
     assert first.startswith("0:") and "dist.recv(torch.ones(1), 1)" in first
     assert second.startswith("1:") and "sum(range(10**12))" in second
+    assert third == "2:\n  (it has returned)"
 
 
 def test_an_interrupt_returns_at_once():

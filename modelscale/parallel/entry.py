@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 LIVE = "MODELSCALE_LIVE"  # set for the ranks of `run`, whose caller shows progress
-_PACE_S = {True: 0.1, False: 1.0}  # seconds between two reports, live or in a shell
+_PACE_S = {True: 0.25, False: 1.0}  # seconds between two reports, live or in a shell
 _last = {"report": float("-inf")}  # when this process reported
 
 
@@ -29,9 +29,9 @@ def device():
 
 
 def report(done: int, total: int, **values) -> None:
-    """Nothing; tells how far this rank is (`done` of `total`), with values such as its loss.
+    """Nothing: tells how far this rank is (`done` of `total`), with values such as its loss.
 
-    Under `run` the caller sees one line a rank that changes in place, at most ten times a second.
+    Under `run` the caller sees one line a rank that changes in place, at most four times a second.
     In a shell rank 0 prints a line, at most once a second. The last report always appears.
     """
     live = LIVE in os.environ
@@ -78,7 +78,7 @@ def parsed(fn: Callable, arguments: list[str] | None = None) -> dict:
 
 
 def join_group(timeout_s: float | None = None) -> None:
-    """Nothing; initialises the process group that torchrun's environment describes.
+    """Nothing: initialises the process group that torchrun's environment describes.
 
     CPU tensors travel by gloo; where each rank has a GPU of its own, its tensors travel by nccl.
     One thread computes. `timeout_s` is how long a collective may take, torch's own default if None.

@@ -33,16 +33,22 @@ class Job:
     payload: bytes  # the function and its arguments, pickled by value
     env: dict  # the caller's environment and torchrun's variables, without those of one rank
     sources: dict  # linecache's entries of code that lies in no file, such as cells
-    timeout_s: float  # how long the run, and any one collective, may take
+    timeout_s: float  # how long the run may take
+    windows: bool  # whether signals, process groups and inherited descriptors are missing
 
 
 def main(rank, job, pipe, output):
     """Returns never: calls the function, reports through `pipe`, waits to be let go, and exits."""
-    watcher = threading.Thread(target=_watch, args=(pipe,), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(pipe, job.windows), daemon=True)
     _settle(rank, job, output)
     watcher.start()
     try:
-        entry.join_group(job.timeout_s)
+        import torch.distributed  # noqa: F401  a new interpreter takes its time for this
+
+        pipe.send(("ready", time.monotonic()))
+        # C code that never lets another thread run would keep the watcher from noticing anything.
+        faulthandler.dump_traceback_later(job.timeout_s + _OVERTIME_S, exit=True, file=2)
+        entry.join_group(job.timeout_s + _OVERTIME_S)  # the caller, who shows the stacks, is first
         fn, args = cloudpickle.loads(job.payload)
         report = ("result", time.monotonic(), _packed(fn(*args)))
     except BaseException as error:  # SystemExit too: whatever ends the function is reported
@@ -56,22 +62,20 @@ def main(rank, job, pipe, output):
 
 def _settle(rank, job, output):
     """Gives the process the caller's environment, streams and sources."""
-    if hasattr(os, "setsid"):
+    if not job.windows:
         os.setsid()  # Ctrl-C reaches the caller only, who ends this whole process group
     os.environ.clear()
     os.environ.update(job.env, RANK=str(rank), LOCAL_RANK=str(rank))
-    _redirect(output)
+    _redirect(output, job.windows)
     linecache.cache.update(job.sources)
     faulthandler.enable(file=2)
-    if hasattr(faulthandler, "register"):
+    if not job.windows:
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
-    # C code that never lets another thread run would keep the watcher from noticing anything.
-    faulthandler.dump_traceback_later(job.timeout_s + _OVERTIME_S, exit=True, file=2)
 
 
-def _redirect(output):
+def _redirect(output, windows):
     """Sends standard output and error to the caller: those of C code and of children as well."""
-    if sys.platform == "win32":  # where a connection is no file descriptor
+    if windows:  # where a connection is no file descriptor
         sys.stdout = sys.stderr = _Sender(output)
         return
     for name, fd in (("stdout", 1), ("stderr", 2)):
@@ -96,14 +100,24 @@ class _Sender(io.TextIOBase):
         return len(text)
 
 
-def _watch(pipe):
+def _watch(pipe, windows):
     """Ends the process, without the group's teardown: that can abort after a correct result."""
     try:
-        pipe.recv()
+        while pipe.recv() != "you may go":
+            _show_stack()
     except (EOFError, OSError):  # the caller was killed: its ranks end with all they started
-        if hasattr(os, "killpg"):
+        if not windows:
             os.killpg(0, signal.SIGKILL)
     os._exit(0)
+
+
+def _show_stack():
+    """Prints where the main thread is, as faulthandler does where there are signals."""
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame:
+        code = frame.f_code
+        print(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+        frame = frame.f_back
 
 
 def _packed(result):
