@@ -18,7 +18,6 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
 from modelscale import count, data, models, transfer
 from modelscale.dial import describe_machine
@@ -47,11 +46,10 @@ METHODS = (
     "probe, then fine-tune",
     "LoRA",
 )
-FEWER = ("scratch", "random features", "freeze 3", "fine-tune", "probe, then fine-tune")
 RUNS = (  # target, width, methods, labels a class
     ("moved digits", 8, METHODS, LABELS),
-    ("signals", 24, FEWER, LABELS),
-    ("digits", 8, FEWER, (1, 5, 20, 100)),
+    ("signals", 24, METHODS, LABELS),
+    ("digits", 8, METHODS, (1, 5, 20, 100)),
     ("moved digits", 4, ("scratch", "fine-tune"), LABELS),
     ("moved digits", 2, ("scratch", "fine-tune"), LABELS),
     ("moved digits", 8, ("scratch, longer",), (5, 50)),
@@ -65,7 +63,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out, cells = parser.parse_args().out, []
-    earlier, seconds = finished(out)
+    earlier, seconds, machine = finished(out)
     begin = time.process_time() - seconds
     for target, width, methods, sizes in RUNS:
         probe_lr = None
@@ -76,22 +74,25 @@ def main():
             if method == "freeze 3":
                 probe_lr = cells[-1]["lr"]
             print(f"{len(cells)}: {cells[-1]}", flush=True)
-        out.write_text(json.dumps(described(cells, time.process_time() - begin), indent=1) + "\n")
+        result = described(cells, time.process_time() - begin, machine)
+        out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def finished(out) -> tuple[dict, float]:
-    """(cells of an earlier run with the same settings by what they measure, its seconds)."""
+def finished(out) -> tuple[dict, float, str]:
+    """(cells of an earlier run with the same settings by what they measure, its seconds, where)."""
     stored = json.loads(out.read_text()) if out.exists() else {}
     if {key: stored.get(key) for key in SETTINGS} != json.loads(json.dumps(SETTINGS)):
-        return {}, 0.0
+        return {}, 0.0, ""
     keys = ("target", "width", "labels", "method")
-    return {tuple(c[k] for k in keys): c for c in stored["cells"]}, stored["seconds"]
+    cells = {tuple(c[k] for k in keys): c for c in stored["cells"]}
+    return cells, stored["seconds"], stored["machine"]
 
 
-def described(cells, seconds) -> dict:
-    """The result with all that one needs to make it again."""
+def described(cells, seconds, machine="") -> dict:
+    """The result with all that one needs to make it again; `machine` is where a run began."""
+    here = describe_machine()
     return {
-        "machine": describe_machine(),
+        "machine": here if machine in ("", here) else f"{machine}; then {here}",
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(seconds),  # of one core
         **SETTINGS,
@@ -182,27 +183,7 @@ def task(target) -> data.Dataset:
     """The target: a pool to draw labelled samples from, and a test set."""
     if target == "signals":
         return data.signals(4000, 2000, seed=0)
-    digits = data.digits(size=16)
-    if target == "digits":
-        return digits
-    return replace(digits, x_train=moved(digits.x_train, 0), x_test=moved(digits.x_test, 1))
-
-
-def moved(images, seed) -> torch.Tensor:
-    """Each image turned, leaned, stretched and shifted by chance, on a page as dark as before."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def between(low, high):
-        return low + (high - low) * torch.rand(len(images), generator=rng)
-
-    turn, lean = between(-0.35, 0.35), between(-0.35, 0.35)
-    across, down = between(0.8, 1.25), between(0.8, 1.25)
-    first = torch.stack([across * turn.cos(), across * (lean - turn.sin()), between(-0.2, 0.2)], 1)
-    second = torch.stack([down * turn.sin(), down * turn.cos(), between(-0.2, 0.2)], 1)
-    maps = torch.stack([first, second], 1)  # from the new image to the old: (n, 2, 3)
-    grid = F.affine_grid(maps, images.shape, align_corners=False)
-    dark = images.min()
-    return F.grid_sample(images - dark, grid, align_corners=False) + dark
+    return data.digits(size=16, moved=target == "moved digits")
 
 
 def held_out(pool, few, n, seed) -> data.Dataset:

@@ -103,7 +103,29 @@ def test_digits_are_shuffled_by_the_seed():
     assert not torch.equal(digits(seed=1).y_train, digits(seed=2).y_train)
 
 
-@pytest.mark.parametrize("wrong", [{"n_test": 0}, {"n_test": 1797}, {"size": 7}, {"seed": 0.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"n_test": 0}, {"n_test": 1797}, {"size": 7}, {"seed": 0.5}, {"moved": 2}]
+)
 def test_wrong_arguments_of_digits_are_told(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         digits(**wrong)
+
+
+def test_moved_digits_are_the_same_digits_elsewhere_on_the_page():
+    """The labels stay, every image changes, and the nearest pixels no longer tell the class."""
+    still, moved = digits(size=16), digits(size=16, moved=True)
+    for part in ("train", "test"):
+        before, after = getattr(still, f"x_{part}"), getattr(moved, f"x_{part}")
+        assert torch.equal(getattr(still, f"y_{part}"), getattr(moved, f"y_{part}"))
+        assert after.shape == before.shape and abs(after.mean() - before.mean()) < 0.15
+        assert (after - before).flatten(1).abs().mean(1).min() > 0.05  # each of them
+    assert _nearest(still) > _nearest(moved) + 0.2
+    assert torch.equal(moved.x_test, digits(size=16, moved=True).x_test)
+    assert not torch.equal(moved.x_test, digits(size=16, seed=1, moved=True).x_test)
+
+
+def _nearest(data):
+    """The accuracy of the label of the nearest of 100 training images."""
+    few = data.subset(100)
+    nearest = torch.cdist(few.x_test.flatten(1), few.x_train.flatten(1)).argmin(1)
+    return float((few.y_train[nearest] == few.y_test).float().mean())

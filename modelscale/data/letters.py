@@ -33,6 +33,7 @@ TURN, SHEAR, SHIFT = 0.35, 0.35, 0.16  # at most: radians, slope, half-widths of
 SIZES = (0.8, 1.4)  # at least and at most, across and down
 BEND = 0.1  # half-widths of the image: typical size of the elastic shift
 GRAIN = 0.08  # noise of single pixels, whose range is 0..1
+STRETCH, PUSH = (0.8, 1.25), 0.2  # of moved digits: as SIZES and SHIFT are of letters
 
 
 def letters(
@@ -65,10 +66,12 @@ def letters(
     return Dataset(*parts, n_classes=len(chars), name="letters")
 
 
-def digits(n_test: int = 597, seed: int = 0, size: int = 8) -> Dataset:
+def digits(n_test: int = 597, seed: int = 0, size: int = 8, moved: bool = False) -> Dataset:
     """A Dataset of 1,797 real handwritten digits, shuffled and split by `seed`.
 
-    At another `size` than 8 the images are resized bilinearly: 16 is that of the letters.
+    At another `size` than 8 the images are resized bilinearly: 16 is that of the letters. With
+    `moved`, the middle of the frame tells nothing any more: each image is turned, leaned, stretched
+    and shifted by chance, as the letters are, on a page as dark as before.
 
     Shapes: x (n, 1, size, size), y (n,)
     Units: x has mean 0 and standard deviation 1 over the training set.
@@ -80,13 +83,18 @@ def digits(n_test: int = 597, seed: int = 0, size: int = 8) -> Dataset:
     images, labels = load_digits(return_X_y=True)
     n_test = check.integer("n_test", n_test, 1, len(labels) - 10, "keep some to train on")
     check.integer("seed", seed, 0)
+    check.one_of("moved", moved, (True, False))
     size = check.integer("size", size, 8, CANVAS)
     order = stream(seed, "train").permutation(len(labels))
     x = torch.from_numpy(images[order]).float().view(-1, 1, 8, 8)
     x = F.interpolate(x, (size, size), mode="bilinear", align_corners=False)
     y = torch.from_numpy(labels[order]).long()
     x = (x - x[n_test:].mean()) / x[n_test:].std()
-    return Dataset(x[n_test:], y[n_test:], x[:n_test], y[:n_test], n_classes=10, name="digits")
+    parts = [x[n_test:], x[:n_test]]
+    if moved:
+        parts = [_moved(part, 2 * seed + i) for i, part in enumerate(parts)]
+    name = "moved digits" if moved else "digits"
+    return Dataset(parts[0], y[n_test:], parts[1], y[:n_test], n_classes=10, name=name)
 
 
 def _draw(glyphs: Tensor, n: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
@@ -122,6 +130,24 @@ def _affine(n: int, rng: np.random.Generator) -> Tensor:
     cos, sin = np.cos(turn), np.sin(turn)
     rows = [[across * cos, across * (shear - sin), right], [down * sin, down * cos, up]]
     return torch.from_numpy(np.array(rows).transpose(2, 0, 1).astype(np.float32))
+
+
+def _moved(images: Tensor, seed: int) -> Tensor:
+    """Each image somewhere else on its page, turned, leaned and stretched: (n, 1, H, H)."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def between(low, high):
+        return low + (high - low) * torch.rand(len(images), generator=rng)
+
+    turn, lean = between(-TURN, TURN), between(-SHEAR, SHEAR)
+    across, down = between(*STRETCH), between(*STRETCH)
+    right, below = between(-PUSH, PUSH), between(-PUSH, PUSH)
+    cos, sin = turn.cos(), turn.sin()
+    rows = [across * cos, across * (lean - sin), right, down * sin, down * cos, below]
+    maps = torch.stack(rows, 1).view(-1, 2, 3)  # from the new image to the old
+    dark = images.min()
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images - dark, grid, align_corners=False) + dark
 
 
 def _glyphs(chars: str, size: int) -> Tensor:
