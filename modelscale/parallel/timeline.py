@@ -1,0 +1,62 @@
+"""What the ranks of a pipeline did and when, simulated or measured: total, bubble, memory."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .orders import Op
+
+
+class Span(NamedTuple):
+    """An operation, and when it began and ended."""
+
+    op: Op
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The spans of every rank, in the order of its work: `ranks[r][k]`, in any unit of time."""
+
+    ranks: tuple[tuple[Span, ...], ...]
+
+    @property
+    def start(self) -> float:
+        """When the first rank began."""
+        return min(spans[0].start for spans in self.ranks)
+
+    @property
+    def total(self) -> float:
+        """From the first beginning to the last end, over all ranks."""
+        return max(spans[-1].end for spans in self.ranks) - self.start
+
+    @property
+    def busy(self) -> list[float]:
+        """How long each rank worked."""
+        return [sum(end - start for _, start, end in spans) for spans in self.ranks]
+
+    @property
+    def bubble(self) -> float:
+        """Idle time over total time, all ranks together (the ideal time would be `busy`)."""
+        return 1 - sum(self.busy) / (len(self.ranks) * self.total)
+
+    def live(self, rank: int) -> list[tuple[float, int]]:
+        """(time, activations held from then on) of a rank: it holds one for each part and
+        micro-batch from the beginning of its forward to the end of its last gradient.
+        """
+        changes = []
+        for (kind, _, _), start, end in self.ranks[rank]:
+            if kind == "F":
+                changes.append((start, 1))
+            elif kind in "BW":
+                changes.append((end, -1))
+        held, steps = 0, []
+        for time, change in changes:
+            held += change
+            steps.append((time, held))
+        return steps
+
+    @property
+    def peak_live(self) -> list[int]:
+        """The most activations that each rank holds at once, each of one part and micro-batch."""
+        return [max(held for _, held in self.live(rank)) for rank in range(len(self.ranks))]

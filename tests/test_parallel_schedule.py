@@ -1,0 +1,251 @@
+"""Proves that pipeline schedules are whole, can be carried out, and cost what their laws say: over
+many sizes each operation stands once, on the rank of its part; no rank waits for ever; simulated
+spans respect every dependency and delay; bubbles equal closed forms, memory keeps to its bounds.
+"""
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given as given_by
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from modelscale.parallel.orders import Op
+from modelscale.parallel.schedule import NAMES, bubble_fraction, bubble_law, build
+from modelscale.parallel.simulate import Costs, simulate
+
+
+def given(*values):
+    """Over many draws, however long one takes on a busy machine."""
+    return lambda test: settings(deadline=None)(given_by(*values)(test))
+
+
+@st.composite
+def sizes(draw):
+    """(name, stages, micro_batches, chunks) of a schedule that exists."""
+    name, p = draw(st.sampled_from(NAMES)), draw(st.integers(1, 9))
+    if name == "interleaved":
+        return name, p, p * draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    return name, p, draw(st.integers(1, 20)), 1
+
+
+cost = st.floats(0, 5, allow_subnormal=False)
+
+
+@given(sizes())
+def test_each_rank_does_all_work_of_its_parts_once(size):
+    name, p, m, v = size
+    made = build(*size)
+    kinds = "FIW" if name == "zero_bubble" else "FB"
+    for rank, order in enumerate(made.ranks):
+        wanted = {Op(k, j, rank + c * p) for k in kinds for j in range(m) for c in range(v)}
+        assert Counter(order) == Counter(wanted)
+
+
+@given(sizes())
+def test_there_is_an_order_of_all_ranks_in_which_nobody_waits_for_ever(size):
+    """Carried out one operation at a time, by ranks taken at random: independent of `simulate`."""
+    made, done = build(*size), set()
+    left = [list(order) for order in made.ranks]
+    while any(left):
+        able = [rank for rank, order in enumerate(left) if order and can(order[0], made, done)]
+        assert able, "every rank waits"
+        op = left[random.choice(able)].pop(0)
+        done |= {op, Op("I", op.micro, op.part)} if op.kind == "B" else {op}
+
+
+def can(op, made, done):
+    kind, j, k = op
+    if kind == "F":
+        return k == 0 or Op("F", j, k - 1) in done
+    if kind == "W":
+        return Op("I", j, k) in done
+    below = k == made.parts - 1 or Op("I", j, k + 1) in done
+    return below and Op("F", j, k) in done
+
+
+@given(sizes(), cost, cost, cost, cost)
+def test_simulated_spans_keep_happens_before_and_every_delay(size, forward, inputs, weights, delay):
+    made = build(*size)
+    found = simulate(made, Costs(forward, inputs, weights, delay))
+    took = {"F": forward, "I": inputs, "W": weights, "B": inputs + weights}
+    ends = {
+        ("I" if s.op.kind == "B" else s.op.kind, *s.op[1:]): s.end for r in found.ranks for s in r
+    }
+    for rank, spans in enumerate(found.ranks):
+        assert tuple(s.op for s in spans) == made.ranks[rank]
+        assert all(a.end <= b.start for a, b in pairwise(spans))
+        for (kind, j, k), start, end in spans:
+            assert end - start == pytest.approx(took[kind])
+            late = {"F": ("F", j, k - 1), "W": ("I", j, k)}.get(kind, ("I", j, k + 1))
+            if late in ends:
+                far = delay if made.rank_of(late[2]) != rank else 0
+                assert start >= ends[late] + far - 1e-9
+            if kind != "F":
+                assert start >= ends["F", j, k]
+
+
+@given(sizes(), cost, cost)
+def test_each_span_begins_the_moment_it_can(size, forward, delay):
+    """No idle time that neither the rank nor a missing result explains."""
+    made = build(*size)
+    found = simulate(made, Costs(forward, 1.0, 2.0, delay))
+    ends = {
+        ("I" if s.op.kind == "B" else s.op.kind, *s.op[1:]): s.end for r in found.ranks for s in r
+    }
+    for rank, spans in enumerate(found.ranks):
+        for before, span in pairwise([None, *spans]):
+            kind, j, k = span.op
+            reasons = [before.end if before else 0, 0]
+            for need in [("F", j, k - 1)] if kind == "F" else [("I", j, k + 1), ("F", j, k)]:
+                if need in ends and kind != "W":
+                    far = delay if made.rank_of(need[2]) != rank else 0
+                    reasons.append(ends[need] + far)
+            if kind == "W":
+                reasons.append(ends["I", j, k])
+            assert span.start == pytest.approx(max(reasons))
+
+
+@given(sizes())
+def test_the_bubble_is_its_law(size):
+    assert bubble_fraction(*size) == pytest.approx(bubble_law(*size))
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        (("naive", 4, 8), 3 / 4),
+        (("gpipe", 4, 8), 3 / 11),
+        (("1f1b", 4, 8), 3 / 11),
+        (("interleaved", 4, 8, 2), 3 / 19),
+        (("zero_bubble", 4, 8), 3 / 27),
+        (("zero_bubble", 4, 2), 5 / 11),
+        (("1f1b", 1, 3), 0),
+    ],
+)
+def test_bubbles_known_by_hand(size, wanted):
+    """Narayanan 2021, section 2.2, and Qi 2023, table 2, divided by the total time."""
+    assert bubble_fraction(*size) == pytest.approx(wanted)
+
+
+@given(sizes())
+def test_live_activations_keep_to_their_bounds(size):
+    name, p, m, v = size
+    bound = {
+        "naive": lambda r: 1,
+        "gpipe": lambda r: m,
+        "1f1b": lambda r: min(m, p - r),
+        "interleaved": lambda r: min(m * v, 2 * (p - 1 - r) + (v - 1) * p + 1 if v > 1 else p - r),
+        "zero_bubble": lambda r: min(m, p),
+    }[name]
+    assert build(*size).peak_live == [bound(r) for r in range(p)]
+
+
+@pytest.mark.parametrize(
+    ("size", "rank", "words"),
+    [
+        (("naive", 2, 2), 0, "F0 B0 F1 B1"),
+        (("gpipe", 2, 3), 1, "F0 F1 F2 B2 B1 B0"),
+        (("1f1b", 3, 4), 0, "F0 F1 F2 B0 F3 B1 B2 B3"),
+        (("1f1b", 3, 4), 2, "F0 B0 F1 B1 F2 B2 F3 B3"),
+        (("zero_bubble", 3, 4), 1, "F0 F1 I0 F2 I1 W0 F3 I2 W1 I3 W2 W3"),
+        (("interleaved", 2, 2, 2), 1, "F0 F1 F0' B0' F1' B1' B0 B1"),
+    ],
+)
+def test_orders_known_by_hand(size, rank, words):
+    """Narayanan 2021, figure 4, and Qi 2023, figure 2: a prime marks the rank's second part."""
+    p = size[1]
+    made = [f"{op.kind}{op.micro}" + "'" * (op.part // p) for op in build(*size).ranks[rank]]
+    assert " ".join(made) == words
+
+
+def test_an_activation_lives_from_its_forward_to_its_last_gradient():
+    split = simulate(build("zero_bubble", 2, 2))  # rank 1 waits one unit; F0 I0 F1 I1 W0 W1
+    assert split.live(1) == [(1, 1), (3, 2), (6, 1), (7, 0)]
+    whole = simulate(build("1f1b", 2, 1))
+    assert whole.live(0) == [(0, 1), (6, 0)] and whole.live(1) == [(1, 1), (4, 0)]
+
+
+@given(sizes(), cost, cost)
+def test_memory_depends_on_the_order_alone(size, forward, delay):
+    made = build(*size)
+    assert simulate(made, Costs(forward, 1, 3, delay)).peak_live == made.peak_live
+    for rank in range(len(made.ranks)):
+        assert simulate(made).live(rank)[-1][1] == 0
+
+
+@given(sizes())
+def test_messages_are_the_hops_between_ranks(size):
+    made = build(*size)
+    hops = [op for order in made.ranks for op in order if op.kind == "F" and op.part]
+    crossing = [op for op in hops if made.rank_of(op.part) != made.rank_of(op.part - 1)]
+    assert made.messages == 2 * len(crossing)
+
+
+def test_a_slow_stage_and_slow_messages_by_hand():
+    two = build("gpipe", 2, 2)
+    slow = simulate(two, Costs(forward=(1, 2), input_grad=(1, 2), weight_grad=0))
+    assert slow.total == 1 + 4 + 4 + 1 and slow.busy == [4, 8]
+    far = simulate(build("1f1b", 2, 1), Costs(1, 1, 1, communication=10))
+    assert far.total == 1 + 10 + 1 + 2 + 10 + 2
+    assert far.bubble == pytest.approx(1 - 6 / 52)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_backward_before_its_forward_is_refused_with_its_place(name):
+    made = build(name, 3, 6, 2 if name == "interleaved" else 1)
+    last = list(made.ranks[2])
+    at = next(i for i, op in enumerate(last) if op.kind in "BI")
+    forward = last.index(Op("F", last[at].micro, last[at].part))
+    last[at], last[forward] = last[forward], last[at]
+    with pytest.raises(ValueError, match=r"wait for ever: .*rank 2 cannot begin .* of part"):
+        simulate(replace(made, ranks=(*made.ranks[:2], tuple(last))))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("dual", 2, 2), "name='dual'.*'zero_bubble'"),
+        (("1f1b", 0, 2), "stages=0"),
+        (("1f1b", 2, 2.5), "micro_batches=2.5"),
+        (("1f1b", 2, 2, 0), "chunks=0"),
+        (("gpipe", 2, 2, 2), "chunks=2: it must be 1 for 'gpipe'"),
+        (("interleaved", 4, 6, 2), "stages=4.*micro_batches=6"),
+    ],
+)
+@pytest.mark.parametrize("function", [build, bubble_fraction, bubble_law])
+def test_what_is_no_schedule_is_refused(function, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        function(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("costs", "words"),
+    [
+        ({"forward": -1}, "forward=-1"),
+        ({"weight_grad": (1, 2, 3)}, "weight_grad has 3 costs: it must have 2"),
+        ({"communication": float("nan")}, "communication=nan"),
+    ],
+)
+def test_what_is_no_cost_is_refused(costs, words):
+    with pytest.raises(ValueError, match=words):
+        simulate(build("1f1b", 2, 2), Costs(**costs))
+
+
+def test_schedules_load_no_torch():
+    code = (
+        "import sys, modelscale.parallel.schedule as s; s.bubble_fraction('1f1b', 4, 8);"
+        "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@given(st.sampled_from(["gpipe", "1f1b"]), st.integers(2, 9), st.integers(1, 20))
+def test_1f1b_saves_memory_not_time(name, p, m):
+    assert bubble_fraction("1f1b", p, m) == bubble_fraction("gpipe", p, m)
+    assert sum(build("1f1b", p, m).peak_live) <= sum(build("gpipe", p, m).peak_live)
