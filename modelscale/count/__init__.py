@@ -4,6 +4,7 @@ A shape (`MLP`, `ConvNet`, `ConvNet2d`, `Transformer`) says all about a network 
 these modules count with it, and `modelscale.models.build` makes the network.
 """
 
+from .communication import sent_bytes, tensor_parallel_bytes
 from .generation import generate_flops
 from .images import ConvNet2d
 from .memory import (
@@ -31,5 +32,7 @@ __all__ = [
     "norm_params",
     "recompute_peak_bytes",
     "saved_bytes",
+    "sent_bytes",
     "state_bytes",
+    "tensor_parallel_bytes",
 ]

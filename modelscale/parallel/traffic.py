@@ -1,0 +1,80 @@
+"""What ranks send to each other: every collective as it is called, and the bytes that left.
+
+The closed forms they are compared with are in `modelscale.count.communication`.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..count.communication import SENT_SHARE
+
+# The operators of torch.distributed, direct and functional, by the collective they are.
+# Which argument's bytes count is that of SENT_SHARE: the largest tensor on either side.
+NAMES = {
+    "allreduce_": "all_reduce",
+    "all_reduce": "all_reduce",
+    "all_reduce_": "all_reduce",
+    "allgather_": "all_gather",
+    "_allgather_base_": "all_gather",
+    "all_gather_into_tensor": "all_gather",
+    "_reduce_scatter_base_": "reduce_scatter",
+    "reduce_scatter_tensor": "reduce_scatter",
+    "alltoall_base_": "all_to_all",
+    "all_to_all_single": "all_to_all",
+    "send": "send",
+}
+
+
+class Meter(TorchDispatchMode):
+    """A context that notes each collective called within it, backward passes included.
+
+    `calls` holds (collective, bytes of its largest tensor); it sees DTensor's as well as ours.
+    Taught in: 09_model_parallel.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.namespace in ("c10d", "_c10d_functional"):
+            name = func._schema.name.split("::")[1]
+            if name in NAMES:
+                self.calls.append((NAMES[name], _largest((args, result))))
+        return result
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each collective was called."""
+        return dict(Counter(name for name, _ in self.calls))
+
+    def sent_bytes(self, ranks: int) -> float:
+        """The bytes that a rank sends if every collective is done in the best way known."""
+        return sum(SENT_SHARE[name](ranks) * n_bytes for name, n_bytes in self.calls)
+
+
+def written_bytes() -> int | None:
+    """The bytes this process has written since it began, to other processes or to files.
+
+    The difference of two readings is what was really sent, headers included: gloo writes to
+    sockets. None where the system does not count them: on Linux alone it does, in /proc.
+    Taught in: 09_model_parallel.
+    """
+    counters = Path("/proc/self/io")
+    if not counters.exists():
+        return None
+    fields = dict(line.split(": ") for line in counters.read_text().splitlines())
+    return int(fields["wchar"])
+
+
+def _largest(values):
+    """The bytes of the largest tensor within nested tuples and lists."""
+    if isinstance(values, torch.Tensor):
+        return values.nbytes
+    if isinstance(values, tuple | list):
+        return max(map(_largest, values), default=0)
+    return 0

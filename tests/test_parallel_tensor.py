@@ -1,0 +1,337 @@
+"""Proves that a network split over ranks is the dense network: outputs, losses, input and weight
+gradients, and the weights after some steps, by hand and by DTensor, alone and under data
+parallelism; that each rank holds its share alone, and sends the bytes that `count` says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+
+from modelscale import count, models, parallel
+from modelscale.parallel import operators, tensor, traffic, vocabulary
+
+PLAIN = count.Transformer(2, 32, 4, 60, 24)
+MODERN = replace(
+    PLAIN,
+    n_head=8,
+    n_kv_head=4,
+    head_dim=6,
+    d_ff=44,
+    gated_mlp=True,
+    bias=False,
+    qkv_bias=True,
+    positions="rotary",
+    norm="rms",
+    tied=False,
+)
+BATCH, TOKENS, STEPS, LR = 4, 16, 3, 0.5
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def dense_of(shape):
+    """The network, with biases and norms that are not at their starting values."""
+    model = models.build(shape)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def text_of(shape):
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randint(shape.vocab_size, (BATCH, TOKENS + 1), generator=generator)
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+def dense_loss(logits, targets):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def train(model, loss, x, y, average=lambda gradients: None):
+    losses = []
+    for _ in range(STEPS):
+        model.zero_grad()
+        value = loss(model(x), y)
+        value.backward()
+        average([p.grad for p in model.parameters()])
+        for parameter in model.parameters():
+            parameter.data -= LR * parameter.grad
+        losses.append(value.detach())
+    return torch.stack(losses), model.state_dict()
+
+
+def check_part(part_of, sequence):
+    """A part of a block against its split: output, input gradient, weight gradients."""
+    group = dist.group.WORLD
+    for shape in (PLAIN, MODERN):
+        dense = part_of(dense_of(shape).blocks[0])
+        dense_x = torch.randn(
+            BATCH, TOKENS, shape.d_model, generator=torch.Generator().manual_seed(3)
+        )
+        dense_x.requires_grad_()
+        rotary = models.rotary_table(shape)[:, :TOKENS] if shape.positions == "rotary" else None
+        extra = () if isinstance(dense, models.FeedForward) else (rotary,)
+        dense_y = dense(dense_x, *extra)
+        weights = torch.linspace(-1, 1, dense_y.numel()).view_as(dense_y)
+        (dense_y * weights).sum().backward()
+
+        def mine(t, sequence=sequence):
+            return t.chunk(group.size(), 1)[group.rank()] if sequence else t
+
+        shared = tensor.split(dense, group, sequence)
+        x = mine(dense_x.detach()).clone().requires_grad_()
+        y = shared(x, *extra)
+        (y * mine(weights)).sum().backward()
+        torch.testing.assert_close(y, mine(dense_y), **CLOSE)
+        torch.testing.assert_close(x.grad, mine(dense_x.grad), **CLOSE)
+        wanted = tensor.own_part(shared, {n: p.grad for n, p in dense.named_parameters()})
+        for name, parameter in shared.named_parameters():
+            torch.testing.assert_close(parameter.grad, wanted[name], **CLOSE)
+
+
+def check_parts(sequence):
+    for name in ("mlp", "attention"):
+        check_part(lambda block, name=name: getattr(block, name), sequence)
+    check_part(lambda block: block, sequence)
+
+
+@pytest.mark.parametrize(("ranks", "sequence"), [(2, False), (2, True), (4, False), (4, True)])
+def test_parts_of_a_block_equal_the_dense_ones(ranks, sequence):
+    parallel.run(check_parts, sequence, ranks=ranks)
+
+
+def check_gpt(sequence):
+    group = dist.group.WORLD
+    for shape in (PLAIN, MODERN):
+        x, y = text_of(shape)
+        losses, weights = train(dense_of(shape), dense_loss, x, y)
+        shared = tensor.split(dense_of(shape), group, sequence)
+        logits = shared(x)
+        assert logits.shape == (BATCH, TOKENS, shape.vocab_size // group.size())
+        got, own = train(shared, lambda z, t: vocabulary.loss(z, t, group), x, y)
+        torch.testing.assert_close(got, losses, **CLOSE)
+        assert losses[-1] < losses[0] - 0.1
+        joined = tensor.whole(shared, own, group)
+        assert joined.keys() == weights.keys()
+        for name, weight in joined.items():
+            torch.testing.assert_close(weight, weights[name], **CLOSE)
+
+
+@pytest.mark.parametrize(("ranks", "sequence"), [(2, False), (2, True), (4, True)])
+def test_a_whole_gpt_trains_like_the_dense_one(ranks, sequence):
+    parallel.run(check_gpt, sequence, ranks=ranks)
+
+
+def test_each_rank_holds_its_share_alone():
+    def sizes():
+        return {
+            name: tuple(p.shape)
+            for name, p in tensor.split(dense_of(MODERN), dist.group.WORLD).named_parameters()
+        }
+
+    held = parallel.run(sizes, ranks=2)[0]
+    assert held["embed.weight"] == (30, 32) and held["head.weight"] == (30, 32)
+    assert held["blocks.0.attention.qkv.weight"] == ((4 + 2 + 2) * 6, 32)
+    assert held["blocks.0.attention.out.weight"] == (32, 24)
+    assert held["blocks.0.mlp.up.weight"] == (44, 32) and held["blocks.0.mlp.down.weight"] == (
+        32,
+        22,
+    )
+    assert held["norm.weight"] == (32,)
+
+
+def check_mesh():
+    """Two copies of the network, each on two ranks, against one process with the whole batch."""
+    mesh = dist.device_mesh.init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "tensor"))
+    data, group = mesh.get_group("data"), mesh.get_group("tensor")
+    x, y = text_of(PLAIN)
+    losses, weights = train(dense_of(PLAIN), dense_loss, x, y)
+
+    def average(gradients):
+        for gradient in gradients:
+            dist.all_reduce(gradient, dist.ReduceOp.AVG, group=data)
+
+    shared = tensor.split(dense_of(PLAIN), group)
+    own_x, own_y = (t.chunk(2)[data.rank()] for t in (x, y))
+    got, own = train(shared, lambda z, t: vocabulary.loss(z, t, group), own_x, own_y, average)
+    dist.all_reduce(got, dist.ReduceOp.AVG, group=data)
+    torch.testing.assert_close(got, losses, **CLOSE)
+    for name, weight in tensor.whole(shared, own, group).items():
+        torch.testing.assert_close(weight, weights[name], **CLOSE)
+
+
+def test_data_times_tensor_equals_one_process():
+    parallel.run(check_mesh, ranks=4)
+
+
+def check_dtensor():
+    """torch's own plan on the same block, its fused rows in the order of ranks."""
+    from torch.distributed.tensor import parallel as torch_parallel
+
+    group, shape = dist.group.WORLD, PLAIN
+    ranks = group.size()
+    mesh = dist.device_mesh.init_device_mesh("cpu", (ranks,))
+    dense, theirs = dense_of(shape).blocks[0], dense_of(shape).blocks[0]
+    ours = tensor.split(dense, group)
+    rows = torch.cat([tensor.share([shape.d_model] * 3, r, ranks) for r in range(ranks)])
+    for parameter in theirs.attention.qkv.parameters():
+        parameter.data = parameter.data[rows]
+    column, row = torch_parallel.ColwiseParallel(), torch_parallel.RowwiseParallel()
+    plan = {"attention.qkv": column, "attention.out": row, "mlp.up": column, "mlp.down": row}
+    torch_parallel.parallelize_module(theirs, mesh, plan)
+    theirs.attention.heads = ours.attention.heads
+    x = torch.randn(BATCH, TOKENS, shape.d_model, generator=torch.Generator().manual_seed(3))
+    met = {}
+    for name, block in (("ours", ours), ("theirs", theirs)):
+        x_in = x.clone().requires_grad_()
+        with traffic.Meter() as meter:
+            y = block(x_in)
+            y.square().sum().backward()
+        met[name] = meter.counts, y.detach(), x_in.grad, block
+    torch.testing.assert_close(met["ours"][1:3], met["theirs"][1:3], **CLOSE)
+    assert met["ours"][0] == met["theirs"][0] == {"all_reduce": 4}
+    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        grad = other.grad.to_local() if hasattr(other.grad, "to_local") else other.grad
+        torch.testing.assert_close(mine.grad, grad, msg=name, **CLOSE)
+
+
+def test_dtensor_gives_the_same_with_as_many_collectives():
+    parallel.run(check_dtensor, ranks=2)
+
+
+def sent_by_layer(sequence):
+    """(bytes by the meter, bytes by the kernel, calls) of a block's forward and backward pass."""
+    group = dist.group.WORLD
+    block = tensor.split(dense_of(PLAIN).blocks[0], group, sequence)
+    tokens = TOKENS * 64
+    x = torch.randn(2, tokens // (group.size() if sequence else 1), PLAIN.d_model)
+    x.requires_grad_()
+    for parameter in block.parameters():  # what follows is the layer's own traffic alone
+        parameter.requires_grad_(False)
+    block(x).sum().backward()  # connects the ranks
+    dist.barrier()
+    with traffic.Meter() as meter:
+        before = traffic.written_bytes()
+        y = block(x)
+        between = traffic.written_bytes()
+        forward = meter.sent_bytes(group.size())
+        y.sum().backward()
+        after = traffic.written_bytes()
+    backward = meter.sent_bytes(group.size()) - forward
+    written = None if before is None else (between - before, after - between)
+    return (forward, backward), written, meter.counts
+
+
+@pytest.mark.parametrize(
+    ("sequence", "calls"),
+    [(False, {"all_reduce": 4}), (True, {"all_gather": 4, "all_to_all": 4})],
+)
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_layer_sends_the_bytes_that_are_counted(ranks, sequence, calls):
+    wanted = count.tensor_parallel_bytes(PLAIN, 2, TOKENS * 64, ranks)
+    for noted, written, counts in parallel.run(sent_by_layer, sequence, ranks=ranks):
+        assert noted == (wanted, wanted)
+        assert counts == calls
+        if written is not None:  # Linux
+            assert written == pytest.approx((wanted, wanted), rel=0.01)
+
+
+def test_the_meter_names_every_collective_and_its_bytes():
+    def all_kinds():
+        group, x = dist.group.WORLD, torch.ones(2, 8, 4)
+        with traffic.Meter() as meter:
+            operators.all_reduce(x, group)
+            operators.all_gather(x, group)
+            operators.reduce_scatter(x, group)
+            dist.reduce_scatter_single(x[:1].clone(), x)
+            peer = 1 - group.rank()
+            ops = [dist.P2POp(dist.isend, x, peer), dist.P2POp(dist.irecv, x.clone(), peer)]
+            for work in dist.batch_isend_irecv(ops):
+                work.wait()
+        return meter.calls, meter.sent_bytes(2)
+
+    names = ["all_reduce", "all_gather", "all_to_all", "reduce_scatter", "send"]
+    calls, sent = parallel.run(all_kinds, ranks=2)[0]
+    assert calls == list(zip(names, [256, 512, 256, 256, 256], strict=True))
+    assert sent == 256 + 256 + 128 + 128 + 256
+
+
+def test_vocabulary_loss_is_the_dense_one_and_survives_large_logits():
+    def both(scale):
+        group = dist.group.WORLD
+        generator = torch.Generator().manual_seed(0)
+        dense = (scale * torch.randn(2, 5, 12, generator=generator)).requires_grad_()
+        targets = torch.randint(12, (2, 5), generator=generator)
+        dense_loss(dense, targets).backward()
+        own = dense.detach().chunk(group.size(), -1)[group.rank()].clone().requires_grad_()
+        value = vocabulary.loss(own, targets, group)
+        value.backward()
+        torch.testing.assert_close(value, dense_loss(dense, targets), **CLOSE)
+        torch.testing.assert_close(
+            own.grad, dense.grad.chunk(group.size(), -1)[group.rank()], **CLOSE
+        )
+
+    for scale in (1.0, 1000.0):
+        parallel.run(both, scale, ranks=4)
+
+
+def test_what_ranks_do_not_divide_is_refused():
+    def refusals(shapes):
+        said = []
+        for shape in shapes:
+            with pytest.raises(ValueError) as caught:
+                tensor.split(models.build(shape), dist.group.WORLD)
+            said.append(str(caught.value))
+        with pytest.raises(ValueError) as caught:
+            operators.own_tokens(torch.ones(1, 7, 2), dist.group.WORLD)
+        return [*said, str(caught.value)]
+
+    shapes = [
+        replace(PLAIN, n_head=1),
+        replace(PLAIN, n_kv_head=1),
+        replace(PLAIN, d_ff=33),
+        replace(PLAIN, vocab_size=61),
+        replace(PLAIN, n_expert=2),
+    ]
+    heads, kv, width, words, experts, tokens = parallel.run(refusals, shapes, ranks=2)[0]
+    assert heads.startswith("ranks=2: it must be a divisor of n_head=1") and "Take as many" in heads
+    assert "n_kv_head=1" in kv
+    assert "d_ff=33" in width and "choose a d_ff" in width.lower()
+    assert "vocab_size=61" in words and "pad the vocabulary" in words.lower()
+    assert "parallel.expert" in experts
+    assert "tokens=7" in tokens and "pad the sequences" in tokens
+
+
+def test_share_takes_a_part_of_each():
+    assert tensor.share([4, 2, 2], 1, 2).tolist() == [2, 3, 5, 7]
+    assert sorted(tensor.share([4, 2], 0, 2).tolist() + tensor.share([4, 2], 1, 2).tolist()) == [
+        *range(6)
+    ]
+    for bad in (([3], 0, 2), ([4], 2, 2), ([4], 0, 0)):
+        with pytest.raises(ValueError, match="must be"):
+            tensor.share(*bad)
+
+
+def test_bytes_of_collectives_follow_the_ring():
+    assert count.sent_bytes("all_reduce", 100, 4) == 150
+    assert (
+        count.sent_bytes("all_gather", 100, 4) == count.sent_bytes("reduce_scatter", 100, 4) == 75
+    )
+    assert count.sent_bytes("all_to_all", 100, 1) == 0
+    assert count.tensor_parallel_bytes(PLAIN, 2, 8, 2, "bfloat16") == 2 * 2 * 8 * 32 * 2
+    with pytest.raises(ValueError, match="collective='gossip'"):
+        count.sent_bytes("gossip", 1, 2)
+    with pytest.raises(ValueError, match="dtype='int8'"):
+        count.tensor_parallel_bytes(PLAIN, 1, 1, 2, "int8")
+
+
+def test_linear_maps_without_bias_stay_without():
+    linear = nn.Linear(4, 4, bias=False)
+    index = torch.arange(2)
+    assert tensor.ColumnLinear(linear, index, lambda x: x).bias is None
+    row = tensor.RowLinear(linear, index, lambda x: x)
+    torch.testing.assert_close(row(torch.ones(1, 2)), linear.weight[:, :2].sum(1)[None])
