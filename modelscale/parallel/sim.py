@@ -73,8 +73,8 @@ def all_reduce(tensors: list[torch.Tensor]) -> list[Traffic]:
 
 
 def _exchange(chunks, moment, traffic):
-    """All ranks take one step at the same moment: first everything is sent, then it arrives."""
-    sent = [mine[step.send].clone() for mine, step in zip(chunks, moment, strict=True)]
+    """All ranks take one step at the same moment; no rank changes the chunk that it sends."""
+    sent = [mine[step.send] for mine, step in zip(chunks, moment, strict=True)]
     for rank, step in enumerate(moment):
         traffic[rank].count(sent[rank])
         own, arriving = chunks[rank][step.receive], sent[rank - 1]

@@ -1,0 +1,206 @@
+"""Proves that data parallelism by hand, in each of its forms, ends with the weights that
+DistributedDataParallel and one process on the whole batch end with, that every sample is used once
+an epoch, and that what would make ranks wait or drift apart is refused.
+"""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DistributedSampler
+
+from modelscale import count, models, parallel
+from modelscale.parallel import data
+from modelscale.parallel.buckets import DataParallel, make_buckets
+
+SHAPE = count.MLP(depth=3, width=32)
+N, BATCH = 640, 32  # 20 steps
+SMALL = 5000  # bytes: several buckets
+OPTIMIZERS = {
+    "sgd": (1e-6, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)),
+    "adamw": (5e-5, lambda p: torch.optim.AdamW(p, 1e-2)),
+}
+WRAPPED = {
+    "one bucket": lambda m: DataParallel(m),
+    "buckets": lambda m: DataParallel(m, SMALL),
+    "buckets, no overlap": lambda m: DataParallel(m, SMALL, overlap=False),
+    "a message a gradient": lambda m: DataParallel(m, 0),
+    "library": lambda m: nn.parallel.DistributedDataParallel(m, bucket_cap_mb=SMALL / 2**20),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimizers_are_imported():
+    """Once, by the server that ranks are forked from, where it is not running yet."""
+    parallel.warm_up("torch._dynamo")
+
+
+def samples(n=N):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 40, generator=generator), torch.randint(10, (n,), generator=generator)
+
+
+def train(kind, optimizer, n=N, wrong=""):
+    """The weights after one epoch, and how far the ranks are apart."""
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    model, (x, y) = models.build(SHAPE, seed=rank), samples(n)
+    network = WRAPPED[kind](model) if kind in WRAPPED else model
+    if kind == "average" and wrong != "broadcast":
+        data.broadcast(model)
+    optimizer = OPTIMIZERS[optimizer][1](model.parameters())
+    for rows, n_all in data.batches(n, BATCH, rank, ranks):
+        losses = F.cross_entropy(network(x[rows]), y[rows], reduction="none")
+        loss = losses.mean() if wrong == "mean" else data.share_of_mean(losses, n_all, ranks)
+        optimizer.zero_grad()
+        loss.backward()
+        if kind == "average" and wrong != "average":
+            data.average_gradients(model)
+        elif isinstance(network, DataParallel):
+            network.finish()
+        optimizer.step()
+    return nn.utils.parameters_to_vector(model.parameters()).detach(), data.spread(model)
+
+
+def difference(a, b):
+    return float((a - b).abs().max())
+
+
+def test_every_form_equals_one_process_on_the_whole_batch_and_the_library():
+    def all_of_them():
+        kinds = ["average", *WRAPPED] if dist.get_world_size() > 1 else ["average"]
+        return {(k, o): train(k, o) for k in kinds for o in OPTIMIZERS}
+
+    (one,) = parallel.run(all_of_them, ranks=1)
+    for rank in parallel.run(all_of_them, ranks=2, timeout_s=120):
+        for (kind, optimizer), (weights, spread) in rank.items():
+            tolerance = OPTIMIZERS[optimizer][0]
+            assert difference(weights, one["average", optimizer][0]) < tolerance, kind
+            assert difference(weights, rank["library", optimizer][0]) < tolerance, kind
+            assert spread == 0, kind
+
+
+@pytest.mark.parametrize("n", [70, 65])
+def test_unequal_shares_too_even_where_a_rank_has_none(n):
+    def three():
+        kinds = [("average", ""), ("buckets", "")]
+        kinds += [("average", wrong) for wrong in ("broadcast", "average")]
+        kinds += [("average", "mean")] if n == 70 else []  # of no sample there is no mean
+        return {kind: train(kind[0], "sgd", n, kind[1]) for kind in kinds}
+
+    (one,) = parallel.run(train, "average", "sgd", n, ranks=1)
+    for rank in parallel.run(three, ranks=3, timeout_s=120):
+        assert difference(rank["average", ""][0], one[0]) < 1e-6
+        assert difference(rank["buckets", ""][0], one[0]) < 1e-6
+        assert rank["average", "average"][1] > 1e-2 and rank["average", "broadcast"][1] > 1e-2
+        if n == 70:
+            weights, spread = rank["average", "mean"]
+            assert spread == 0 and difference(weights, one[0]) > 1e-4  # in step, and wrong
+
+
+def test_accumulation_sends_once_and_gives_the_same_gradients():
+    def accumulate(kind):
+        torch.manual_seed(dist.get_rank())
+        model, (x, y) = models.build(SHAPE), samples(12)
+        network, sent = DataParallel(model, SMALL), []
+        ((rows, _),) = data.batches(12, 12, dist.get_rank(), dist.get_world_size())
+        if kind == "whole":
+            F.cross_entropy(network(x[rows]), y[rows]).backward()
+        else:
+            first, *rest = rows.split(2)
+            with network.no_sync():
+                for part in rest:
+                    F.cross_entropy(network(x[part]), y[part], reduction="sum").div(6).backward()
+                sent = [bucket.work for bucket in network.buckets]
+            F.cross_entropy(network(x[first]), y[first], reduction="sum").div(6).backward()
+        network.finish()
+        spans = [span.n_bytes for span in network.spans]
+        return torch.cat([p.grad.flatten() for p in model.parameters()]), sent, spans
+
+    whole, parts = (parallel.run(accumulate, kind) for kind in ("whole", "parts"))
+    assert difference(whole[0][0], parts[0][0]) < 1e-6
+    assert difference(parts[0][0], parts[1][0]) == 0
+    assert set(parts[0][1]) == {None}
+    assert sum(parts[0][2]) == 4 * SHAPE.params and len(parts[0][2]) > 1
+
+
+def test_messages_begin_before_the_backward_pass_ends():
+    """The first bucket is sent while earlier layers are still to be differentiated."""
+
+    def spans(overlap):
+        model, (x, y), order = models.build(SHAPE), samples(8), []
+        network = DataParallel(model, SMALL, overlap)
+        launch = network._launch
+        network._launch = lambda: (order.append("message"), launch())
+        model.layers[0].weight.register_post_accumulate_grad_hook(lambda _: order.append("last"))
+        F.cross_entropy(network(x), y).backward()
+        order.append("end")
+        network.finish()
+        return order, [(s.start_s, s.end_s) for s in network.spans]
+
+    order, times = parallel.run(spans, True)[0]
+    assert order.index("message") < order.index("last") and order[-1] == "end"
+    assert all(0 < start < end for start, end in times)
+    assert parallel.run(spans, False)[0][0][:2] == ["last", "end"]
+
+
+def test_every_sample_is_used_once_an_epoch_in_the_order_of_the_library():
+    for ranks in (1, 2, 3):
+        seen, sizes = [], []
+        for rank in range(ranks):
+            parts = list(data.batches(70, 32, rank, ranks, epoch=3, seed=5))
+            seen += [row for rows, _ in parts for row in rows.tolist()]
+            sizes.append([n_all for _, n_all in parts])
+        assert sorted(seen) == list(range(70)) and sizes == [[32, 32, 6]] * ranks
+    sampler = DistributedSampler(range(64), 2, 1, seed=5)
+    sampler.set_epoch(3)
+    ours = torch.cat([rows for rows, _ in data.batches(64, 32, 1, 2, epoch=3, seed=5)])
+    assert list(sampler) == ours.tolist()
+    assert not torch.equal(data.epoch_order(64, 0), data.epoch_order(64, 1))
+
+
+def test_buckets_hold_every_parameter_once_from_last_to_first():
+    model = models.build(SHAPE)
+    names = [name for name, _ in model.named_parameters()]
+    for size in (0, SMALL, 10**9):
+        buckets = make_buckets(model, size)
+        assert [name for bucket in buckets for name in bucket.names] == names[::-1]
+        for bucket in buckets:
+            assert bucket.flat.nbytes <= size or len(bucket.names) == 1
+    assert len(make_buckets(model, 0)) == len(names) and len(make_buckets(model, 10**9)) == 1
+
+
+def test_what_would_make_ranks_wait_is_refused():
+    def unused(kind):
+        model, (x, _) = models.build(SHAPE), samples(4)
+        model.spare = nn.Linear(2, 2)
+        network = DataParallel(model) if kind == "finish" else model
+        network(x).sum().backward()
+        network.finish() if kind == "finish" else data.average_gradients(model)
+
+    def twice():
+        model, (x, _) = models.build(SHAPE), samples(4)
+        network = DataParallel(model)
+        for _ in range(2):
+            network(x).sum().backward()
+
+    for kind in ("finish", "average"):
+        with pytest.raises(parallel.RankError, match=r"no gradient for spare\.\w+, spare\.\w+"):
+            parallel.run(unused, kind, ranks=1)
+    with pytest.raises(parallel.RankError, match="second backward pass"):
+        parallel.run(twice, ranks=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: list(data.batches(10, 11, 0, 1)), "batch_size=11.*at most 10"),
+        (lambda: list(data.batches(10, 5, 2, 2)), "rank=2.*at most 1"),
+        (lambda: data.epoch_order(10, -1), "epoch=-1"),
+        (lambda: data.share_of_mean(torch.ones(3), 2, 2), "n_all=2.*at least 3"),
+        (lambda: make_buckets(nn.ReLU(), 1), "0 trained parameters"),
+    ],
+)
+def test_bad_input_is_answered(call, told):
+    with pytest.raises(ValueError, match=told):
+        call()
