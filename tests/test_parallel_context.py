@@ -1,0 +1,103 @@
+"""Proves that ring attention is full causal attention, forward and backward, keeps nothing that
+grows with the whole sequence, and sends the keys and values once round."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+
+from modelscale import parallel
+from modelscale.parallel import context, traffic
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def inputs(tokens, scale=1.0):
+    generator = torch.Generator().manual_seed(0)
+    return [scale * torch.randn(2, 3, tokens, 8, generator=generator) for _ in range(4)]
+
+
+def check_equal(tokens, scale, dtype):
+    group = dist.group.WORLD
+    *qkv, weights = (t.to(dtype) for t in inputs(tokens, scale))
+    whole = [t.clone().requires_grad_() for t in qkv]
+    y = F.scaled_dot_product_attention(*whole, is_causal=True)
+    (y * weights).sum().backward()
+    own = [context.own_tokens(t, group).requires_grad_() for t in qkv]
+    mine = context.ring_attention(*own, group)
+    (mine * context.own_tokens(weights, group)).sum().backward()
+    torch.testing.assert_close(mine, context.own_tokens(y, group), **CLOSE)
+    for got, wanted in zip(own, whole, strict=True):
+        torch.testing.assert_close(got.grad, context.own_tokens(wanted.grad, group), **CLOSE)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ring_attention_is_full_attention(ranks):
+    parallel.run(check_equal, 24, 1.0, torch.float32, ranks=ranks)
+
+
+def test_scores_of_thousands_do_not_overflow():
+    parallel.run(check_equal, 24, 40.0, torch.float64, ranks=2)  # exp(2000) is beyond float64
+
+
+def test_another_scale_is_the_librarys_too():
+    def with_scale():
+        q, k, v, _ = inputs(6)
+        mine = context.ring_attention(q, k, v, dist.group.WORLD, scale=0.7)
+        whole = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.7)
+        torch.testing.assert_close(mine, whole, **CLOSE)
+
+    parallel.run(with_scale, ranks=1)
+
+
+def kept_and_sent(tokens):
+    """(bytes kept for the backward pass, bytes sent forward, bytes sent backward)."""
+    group, kept = dist.group.WORLD, []
+    own = [context.own_tokens(t, group).requires_grad_() for t in inputs(tokens)[:3]]
+
+    def pack(t):
+        kept.append(t.nbytes)
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), traffic.Meter() as meter:
+        y = context.ring_attention(*own, group)
+        forward = meter.sent_bytes(group.size())
+        y.sum().backward()
+    return sum(kept), forward, meter.sent_bytes(group.size()) - forward
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_what_is_kept_grows_with_the_own_tokens_alone(ranks):
+    tokens = 64
+    own_bytes = 2 * 3 * (tokens // ranks) * 8 * 4  # one of q, k, v
+    kept, forward, backward = parallel.run(kept_and_sent, tokens, ranks=ranks)[0]
+    assert kept == 4 * own_bytes + own_bytes // 8  # q, k, v, output; one number a query
+    assert forward == (ranks - 1) * 2 * own_bytes
+    assert backward == (ranks - 1) * 4 * own_bytes + 2 * own_bytes  # the gradients go home
+
+
+def test_the_last_rank_has_most_to_do():
+    assert [context.work_share(r, 2) for r in range(2)] == [0.25, 0.75]
+    assert sum(context.work_share(r, 7) for r in range(7)) == pytest.approx(1)
+
+
+def test_what_does_not_fit_is_refused():
+    def refusals():
+        group, said = dist.group.WORLD, []
+        q, k, v, _ = inputs(4)
+        for call in (
+            lambda: context.ring_attention(q, k[:, :1], v, group),
+            lambda: context.ring_attention(q, k, v, group, scale=0),
+            lambda: context.own_tokens(q[:, :, :3], group),
+            lambda: context.work_share(2, 2),
+        ):
+            with pytest.raises(ValueError) as caught:
+                call()
+            said.append(str(caught.value))
+        return said
+
+    shapes, scale, tokens, rank = parallel.run(refusals, ranks=2)[0]
+    assert "(2, 1, 4, 8)" in shapes and "Repeat grouped keys" in shapes
+    assert "scale=0" in scale
+    assert "tokens=3" in tokens and "pad the sequence" in tokens
+    assert "rank=2" in rank
