@@ -1,0 +1,45 @@
+"""How many bytes are kept for backward passes, measured while they are kept."""
+
+import weakref
+from collections import Counter
+
+import torch
+
+
+class Kept:
+    """Within `with kept:`, every tensor that autograd saves is counted until nobody holds it.
+
+    Parameters are not counted, and memory that several tensors share is counted once. `now_bytes`
+    and `peak_bytes` may be read at any time.
+    """
+
+    def __init__(self, parameters=()):
+        self.now_bytes = self.peak_bytes = 0
+        self._known = {p.untyped_storage().data_ptr() for p in parameters}
+        self._holders = Counter()
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self.watch, lambda tensor: tensor)
+
+    def __enter__(self):
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._hooks.__exit__(*error)
+
+    def watch(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same numbers as a tensor of its own, which counts as long as it lives."""
+        kept = tensor.detach()  # the tensor itself would hold the graph that holds it
+        storage = kept.untyped_storage()
+        place, n_bytes = storage.data_ptr(), storage.nbytes()
+        if place not in self._known:
+            self._holders[place] += 1
+            if self._holders[place] == 1:
+                self.now_bytes += n_bytes
+                self.peak_bytes = max(self.peak_bytes, self.now_bytes)
+            weakref.finalize(kept, self._release, place, n_bytes)
+        return kept
+
+    def _release(self, place, n_bytes):
+        self._holders[place] -= 1
+        if self._holders[place] == 0:
+            self.now_bytes -= n_bytes

@@ -1,0 +1,219 @@
+"""Proves that a pipeline on real ranks trains the network that one process trains: loss and every
+gradient are equal for all schedules, for torch's own pipelines, and for two pipelines side by side
+on half of the data each; that it works in the schedule's order; and that it keeps as many bytes for
+backward passes as the schedule predicts.
+"""
+
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+
+from modelscale import count, models, parallel
+from modelscale.parallel import schedule
+from modelscale.parallel.deferred import defer_weights, finish
+from modelscale.parallel.kept import Kept
+from modelscale.parallel.parts import cut
+from modelscale.parallel.pipeline import Pipeline
+from modelscale.parallel.simulate import Costs
+from modelscale.parallel.timeline import Timeline
+
+SHAPE = count.Transformer(
+    n_layer=8, d_model=16, n_head=2, vocab_size=30, context=8, tied=False, positions="rotary"
+)
+MICRO, SIZE = 4, 2  # micro-batches, and sequences in each
+HIDDEN = (SIZE, SHAPE.context, SHAPE.d_model)
+RUNS = {
+    "naive": ("naive", 1, 1),
+    "gpipe": ("gpipe", 1, 1),
+    "1f1b": ("1f1b", 1, 1),
+    "interleaved": ("interleaved", 2, 1),
+    "zero_bubble": ("zero_bubble", 1, 1),
+    "two of zero_bubble": ("zero_bubble", 1, 2),
+    "two of interleaved": ("interleaved", 4, 2),
+}  # schedule, chunks, pipelines side by side
+TORCH = {"gpipe": "ScheduleGPipe", "1f1b": "Schedule1F1B", "interleaved": "ScheduleInterleaved1F1B"}
+
+
+def batch(n=MICRO * SIZE):
+    """(inputs, targets), each (n, T)."""
+    rng = torch.Generator().manual_seed(1)
+    text = torch.randint(SHAPE.vocab_size, (n, SHAPE.context + 1), generator=rng)
+    return text[:, :-1], text[:, 1:]
+
+
+def loss_of(logits, targets):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def gradients(parts):
+    return {name: p.grad for part in parts for name, p in part.named_parameters()}
+
+
+def all_schedules():
+    """{run: (loss, spans, peak bytes, gradients)} on this rank, one of four."""
+    return {run: one_schedule(*made) for run, made in RUNS.items()} | {
+        f"torch {name}": torchs(name) for name in TORCH
+    }
+
+
+def one_schedule(name, chunks, data):
+    """`data` pipelines side by side, each with its share of the batch; gradients are averaged."""
+    mesh = dist.init_device_mesh("cpu", (data, 4 // data), mesh_dim_names=("data", "pipeline"))
+    group, rank = mesh.get_group("pipeline"), mesh.get_local_rank("pipeline")
+    stages, micro = 4 // data, MICRO // data
+    made = schedule.build(name, stages, micro, chunks)
+    parts = cut(models.build(SHAPE, 0), made.parts)[rank::stages]
+    line = Pipeline(made, parts, HIDDEN, loss_of, group, Costs(0.002, 0.002, 0.002))
+    mine = [x.chunk(data)[mesh.get_local_rank("data")].chunk(micro) for x in batch()]
+    step, found = line.step(*mine), gradients(parts)
+    for gradient in found.values():
+        dist.all_reduce(gradient, group=mesh.get_group("data"))
+        gradient /= data
+    return step.loss, step.spans, step.peak_bytes, found
+
+
+def torchs(name):
+    from torch.distributed import pipelining
+
+    chunks = 2 if name == "interleaved" else 1
+    rank, n = dist.get_rank(), 4 * chunks
+    parts = cut(models.build(SHAPE, 0), n)[rank::4]
+    stages = [
+        pipelining.PipelineStage(part, rank + 4 * i, n, torch.device("cpu"))
+        for i, part in enumerate(parts)
+    ]
+    make, losses, (x, y) = getattr(pipelining, TORCH[name]), [], batch()
+    line = make(stages if chunks > 1 else stages[0], n_microbatches=MICRO, loss_fn=loss_of)
+    feed = {"target": y, "losses": losses} if rank == 3 else {}
+    line.step(*([x] if rank == 0 else []), **feed)
+    return float(sum(losses)) / MICRO, (), 0, gradients(parts)
+
+
+@pytest.fixture(scope="module")
+def ran():
+    """What every rank brought back, and one process' loss and gradients."""
+    ranks = parallel.run(all_schedules, ranks=4, timeout_s=100)
+    gpt = models.build(SHAPE, 0)
+    loss = loss_of(gpt(batch()[0]), batch()[1])
+    loss.backward()
+    return ranks, loss.item(), gradients([gpt])
+
+
+@pytest.mark.parametrize("run", [*RUNS, *(f"torch {name}" for name in TORCH)])
+def test_loss_and_gradients_are_those_of_one_process(ran, run):
+    ranks, loss, wanted = ran
+    found = {}
+    for rank in ranks:
+        found |= rank[run][3]
+    assert set(found) == set(wanted)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+    pipelines = RUNS.get(run, (0, 0, 1))[2]
+    assert sum(rank[run][0] for rank in ranks) / pipelines == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("run", [run for run, made in RUNS.items() if made[2] == 1])
+def test_ranks_work_in_the_schedules_order_on_one_clock(ran, run):
+    name, chunks, _ = RUNS[run]
+    made = schedule.build(name, 4, MICRO, chunks)
+    spans = [rank[run][1] for rank in ran[0]]
+    assert tuple(tuple(s.op for s in own) for own in spans) == made.ranks
+    ends = {s.op: s.end for own in spans for s in own}
+    for own in spans:
+        assert all(a.end <= b.start for a, b in pairwise(own))
+        for (kind, j, k), start, end in own:
+            assert end - start >= 0.002 * (2 if kind == "B" else 1) - 1e-4
+            if kind == "F" and k:
+                assert start >= ends["F", j, k - 1]
+            if kind in "BI" and k < made.parts - 1:
+                assert start >= ends[kind, j, k + 1]
+    assert 0 < Timeline(tuple(spans)).bubble < 1
+
+
+def test_kept_bytes_follow_the_live_activations(ran):
+    """A middle rank keeps as many times the bytes of one micro-batch as it holds activations."""
+    part = cut(models.build(SHAPE, 0), 4)[1]
+    with Kept(part.parameters()) as one:
+        held = part(torch.randn(HIDDEN, requires_grad=True))
+    assert held.shape == HIDDEN and one.now_bytes > 10_000
+    for name in ("naive", "gpipe", "1f1b"):
+        live = schedule.build(name, 4, MICRO).peak_live[1]
+        measured = ran[0][1][name][2]
+        assert measured == pytest.approx(live * one.now_bytes, rel=0.05), name
+    whole, split = ran[0][1]["gpipe"][2], ran[0][1]["zero_bubble"][2]
+    assert split == pytest.approx(whole, rel=0.1)  # four live activations in both
+
+
+def test_put_off_weight_gradients_are_the_usual_ones_once_finished():
+    x, parts = torch.randn(HIDDEN), [cut(models.build(SHAPE, 0), 2)[0].blocks["1"] for _ in "ab"]
+    left = defer_weights(parts[1])
+    for part in parts:
+        for _ in range(2):  # gradients add up
+            part(x.requires_grad_()).square().sum().backward()
+    late = [p for name, p in parts[1].named_parameters() if "norm" not in name]
+    assert all(p.grad is None for p in late) and len(left) == 8
+    finish(left)
+    for (name, a), (same, b) in zip(*(p.named_parameters() for p in parts), strict=True):
+        assert name == same
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_kept_counts_what_autograd_holds_until_it_lets_go():
+    w = torch.nn.Parameter(torch.randn(100, 100))
+    with Kept([w]) as kept:
+        x = torch.randn(10, 100)
+        a, b = x @ w, (x @ w).relu()
+        assert kept.now_bytes == 4000 + 4000  # x once, the rectified numbers
+        del b
+        assert kept.now_bytes == 4000
+        a.sum().backward()
+    assert kept.now_bytes == 0 and kept.peak_bytes == 8000
+
+
+def test_parts_are_the_network_in_order_under_its_own_names():
+    gpt = models.build(SHAPE, 0)
+    x = y = batch()[0]
+    names = []
+    for part in cut(gpt, 4):
+        y = part(y)
+        names += dict(part.named_parameters())
+    assert torch.equal(y, gpt(x))
+    assert names == list(dict(gpt.named_parameters()))
+
+
+@pytest.mark.parametrize(
+    ("change", "parts", "words"),
+    [({}, 3, "parts=3.*n_layer=8"), ({}, 0, "parts=0"), ({"tied": True}, 2, "tied=True")],
+)
+def test_what_cannot_be_cut_is_refused(change, parts, words):
+    gpt = models.GPT(count.Transformer(**({**vars(SHAPE)} | change)))
+    with pytest.raises(ValueError, match=words):
+        cut(gpt, parts)
+
+
+def mistakes():
+    """What a pipeline of one rank says of a schedule for two, of parts and of micro-batches."""
+    parts, said = cut(models.build(SHAPE, 0), 2), []
+    two, one = schedule.build("1f1b", 2, MICRO), schedule.build("interleaved", 1, MICRO, 2)
+    x, y = (t.chunk(MICRO) for t in batch())
+    for make in (
+        lambda: Pipeline(two, parts[:1], HIDDEN, loss_of),
+        lambda: Pipeline(one, parts[:1], HIDDEN, loss_of),
+        lambda: Pipeline(one, parts, HIDDEN, loss_of).step(x[:3], y),
+    ):
+        try:
+            make()
+        except ValueError as error:
+            said.append(str(error))
+    return said, Pipeline(one, parts, HIDDEN, loss_of).step(x, y).loss  # parts of one rank
+
+
+def test_ranks_parts_and_micro_batches_must_match_the_schedule(ran):
+    ((said, loss),) = parallel.run(mistakes, ranks=1)
+    starts = ["group has 1 members: it must have 2", "parts has 1 members: it must have 2"]
+    for text, start in zip(said, [*starts, "inputs has 3 members: it must have 4"], strict=True):
+        assert text.startswith(start)
+    assert loss == pytest.approx(ran[1], abs=1e-5)
