@@ -35,6 +35,12 @@ def test_each_zero_stage_needs_less(n_params, devices):
     assert count.state_bytes(n_params, 1, 3) == stages[0]
 
 
+def test_with_all_in_float32_the_same_sixteen_bytes_are_split_otherwise():
+    # 4 of weights, 4 of gradients, 8 of Adam's two averages
+    stages = [count.state_bytes(1000, 4, stage, "float32") for stage in range(4)]
+    assert stages == [16_000, 8_000 + 8_000 / 4, 4_000 + 12_000 / 4, 16_000 / 4]
+
+
 @pytest.mark.parametrize("t", [1, 8])
 def test_korthikanti_formulas(t):
     # Korthikanti 2022, table 2: bytes a layer
@@ -134,6 +140,7 @@ def test_recomputation_keeps_one_block_and_the_inputs_of_all(batch, seq_len, n_e
         (lambda: count.state_bytes(1e9, 0), "data_parallel"),
         (lambda: count.state_bytes(1e9, 8, 4), "zero_stage"),
         (lambda: count.state_bytes(1e9, 8, True), "zero_stage"),
+        (lambda: count.state_bytes(1e9, 8, 1, "float16"), "precision"),
         (lambda: count.activation_bytes(GPT3, 0, S), "micro_batch"),
         (lambda: count.activation_bytes(GPT3, B, 0), "seq_len"),
         (lambda: count.activation_bytes(GPT3, B, S, 5), "tensor_parallel"),

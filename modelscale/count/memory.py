@@ -9,27 +9,30 @@ from .transformer import RECOMPUTE, Transformer
 VALUE_BYTES = {"float32": 4, "bfloat16": 2}
 INDEX_BYTES = 8  # tokens and targets are int64
 
-# Bytes a parameter, mixed precision with Adam (Rajbhandari 2020, section 3.1, K = 12).
-WEIGHT_BYTES = 2
-GRADIENT_BYTES = 2
-OPTIMIZER_BYTES = 12  # weights, momentum and variance, each in float32
+# Bytes a parameter of weights, gradients and Adam's states. Mixed precision keeps weights, momentum
+# and variance for the optimizer in float32 (Rajbhandari 2020, section 3.1, K = 12); with all in
+# float32 the optimizer needs no weights of its own.
+STATE_BYTES = {"mixed": (2, 2, 12), "float32": (4, 4, 8)}
 
 
-def state_bytes(n_params: float, data_parallel: int = 1, zero_stage: int = 0) -> float:
-    """Bytes per device of weights, gradients and Adam states in mixed precision.
+def state_bytes(
+    n_params: float, data_parallel: int = 1, zero_stage: int = 0, precision: str = "mixed"
+) -> float:
+    """Bytes per device of weights, gradients and Adam states, in mixed precision or "float32".
 
     ZeRO splits over the `data_parallel` devices: stage 1 the optimizer states, 2 the gradients
     too, 3 the weights too.
 
-    Raises: ValueError for a stage other than 0, 1, 2, 3.
+    Raises: ValueError for a stage other than 0, 1, 2, 3, or another precision.
     Source: Rajbhandari 2020 (ZeRO), figure 1.
     Taught in: 08_data_parallel, 11_to_the_cluster.
     """
     devices = check.integer("data_parallel", data_parallel)
     stage = check.integer("zero_stage", zero_stage, low=0, high=3)
-    weights = WEIGHT_BYTES / (devices if stage >= 3 else 1)
-    gradients = GRADIENT_BYTES / (devices if stage >= 2 else 1)
-    optimizer = OPTIMIZER_BYTES / (devices if stage >= 1 else 1)
+    weights, gradients, optimizer = STATE_BYTES[check.one_of("precision", precision, STATE_BYTES)]
+    weights /= devices if stage >= 3 else 1
+    gradients /= devices if stage >= 2 else 1
+    optimizer /= devices if stage >= 1 else 1
     return check.number("n_params", n_params) * (weights + gradients + optimizer)
 
 

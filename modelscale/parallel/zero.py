@@ -1,0 +1,172 @@
+"""ZeRO by hand: ranks that share a batch also share what training has to keep.
+
+Data parallelism keeps weights, gradients and optimizer states once on every rank. Stage 1 gives
+each rank a part of the optimizer states alone, stage 2 of the gradients too, stage 3 of the weights
+too: then each layer's weights are gathered when they are needed, and dropped again.
+Source: Rajbhandari 2020, section 5. Legend: p ranks, n parameters.
+"""
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from .. import check
+from . import ring
+from .data import broadcast
+from .sim import Traffic
+
+
+class Zero(nn.Module):
+    """`network` on this rank, trained with its states split over the ranks from `stage` on.
+
+    As usual, but for the last two lines: loss = f(zero(x)), loss.backward(), zero.step(). The
+    optimizer is AdamW or another that treats every number by itself; `options` are its own.
+    `traffic` counts what this rank has sent, `gathered_bytes` the most that stage 3 held at once
+    of gathered weights.
+
+    Raises: ValueError for another stage, a parameter that two layers share, a second backward pass
+    before `step`, or a layer without gradient.
+    Taught in: 08_data_parallel.
+    """
+
+    def __init__(self, network, stage: int, optimizer=torch.optim.AdamW, group=None, **options):
+        super().__init__()
+        self.network, self.group = network, group
+        self.stage = check.integer("stage", stage, 0, 3, "0 splits nothing, 3 everything")
+        self.traffic, self.gathered_bytes = Traffic(), 0
+        broadcast(network, group=group)
+        self.units = [Unit(layer, self) for layer in _layers(network)]
+        self.optimizer = optimizer([unit.shard for unit in self.units], **options)
+
+    def forward(self, *inputs):
+        return self.network(*inputs)
+
+    def step(self) -> None:
+        """Nothing: one step of the optimizer, after which all ranks agree on the weights again."""
+        if missing := [i for i, unit in enumerate(self.units) if unit.shard.grad is None]:
+            raise ValueError(f"no gradient in layers {missing}: every layer must be in the loss.")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.stage in (1, 2):
+            for unit in self.units:
+                ring.all_gather(unit.flat, self.group, self.traffic)
+
+    def weights(self) -> torch.Tensor:
+        """A copy of all parameters, layer by layer: (n,). All ranks must ask for it together."""
+        copies = []
+        for unit in self.units:
+            unit.gather()
+            copies.append(unit.flat[: unit.n].clone())
+            unit.drop()
+        return torch.cat(copies)
+
+
+class Unit:
+    """The parameters of one layer as one flat tensor, and this rank's shard of it."""
+
+    def __init__(self, layer, zero):
+        ranks = dist.get_world_size(zero.group)
+        self.zero, self.parameters = zero, list(layer.parameters(recurse=False))
+        self.shapes = [p.shape for p in self.parameters]
+        self.n = sum(p.numel() for p in self.parameters)
+        self.flat = self.parameters[0].new_zeros(math.ceil(self.n / ranks) * ranks)  # equal chunks
+        self.full_bytes, self.arrived = self.flat.nbytes, 0
+        for p, view in zip(self.parameters, self._views(), strict=True):
+            view.copy_(p.data)
+            p.data = view
+            p.register_post_accumulate_grad_hook(self._arrived)
+        shard = self.flat if zero.stage == 0 else ring.own_chunk(self.flat, zero.group)
+        self.shard = nn.Parameter(shard.clone() if zero.stage == 3 else shard)
+        if zero.stage == 3:
+            layer.register_forward_pre_hook(lambda *_: self.gather())
+            layer.register_forward_hook(self._after_forward)
+            self.drop()
+
+    @torch.no_grad()
+    def gather(self):
+        """Nothing: makes the whole weights of the layer, where only the shard is there."""
+        storage, zero = self.flat.untyped_storage(), self.zero
+        if storage.nbytes():
+            return
+        storage.resize_(self.full_bytes)  # the place that the backward pass remembers
+        ring.own_chunk(self.flat, zero.group).copy_(self.shard)
+        ring.all_gather(self.flat, zero.group, zero.traffic)
+        for p, view in zip(self.parameters, self._views(), strict=True):
+            p.data = view
+        held = sum(unit.flat.untyped_storage().nbytes() for unit in zero.units)
+        zero.gathered_bytes = max(zero.gathered_bytes, held)
+
+    def drop(self):
+        """Nothing: in stage 3, only the shard stays."""
+        if self.zero.stage == 3:
+            for p in self.parameters:
+                p.data = p.data.new_empty(0)
+            self.flat.untyped_storage().resize_(0)
+
+    def _after_forward(self, layer, inputs, output):
+        self.drop()
+        if output.requires_grad:  # as soon as its gradient is known, the layer's weights are needed
+            output.register_hook(lambda _: self.gather())
+
+    def _views(self):
+        """The part of the flat tensor that belongs to each parameter, in its shape."""
+        pieces = self.flat[: self.n].split([math.prod(shape) for shape in self.shapes])
+        return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+    def _arrived(self, _):
+        self.arrived += 1
+        if self.arrived == len(self.parameters):
+            self.arrived = 0
+            self._reduce()
+
+    @torch.no_grad()
+    def _reduce(self):
+        """Nothing: averages the layer's gradients, and keeps what belongs to this rank's shard."""
+        zero, full = self.zero, self.flat.new_zeros(len(self.flat))
+        full[: self.n] = torch.cat([p.grad.flatten() for p in self.parameters])
+        for p in self.parameters:
+            p.grad = None
+        if self.shard.grad is not None:
+            raise ValueError("a second backward pass before step(): call step() after each.")
+        if zero.stage == 0:
+            ring.all_reduce(full, zero.group, zero.traffic)
+            mine = full
+        else:
+            mine = ring.reduce_scatter(full, zero.group, zero.traffic)
+        mine /= dist.get_world_size(zero.group)
+        self.shard.grad = mine.clone() if zero.stage >= 2 else mine  # a view keeps the whole
+        self.drop()
+
+
+def held_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """Bytes of the memory in which this rank keeps weights, gradients and optimizer states.
+
+    Each piece of memory counts once, in the first of the three that uses it, and as a whole even
+    where only a view of it is used. Of a DTensor, the part that is here.
+    Taught in: 08_data_parallel.
+    """
+    weights = [*model.parameters(), *(p for g in optimizer.param_groups for p in g["params"])]
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    kinds = {
+        "weights": weights,
+        "gradients": [p.grad for p in weights],
+        "optimizer": states,
+    }
+    seen, found = set(), {}
+    for kind, tensors in kinds.items():
+        local = [getattr(t, "_local_tensor", t) for t in tensors if isinstance(t, torch.Tensor)]
+        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in local}
+        found[kind] = sum(size for key, size in storages.items() if key not in seen)
+        seen |= set(storages)
+    return found
+
+
+def _layers(network):
+    """The modules that hold parameters themselves, in order."""
+    layers = [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))]
+    owners = [p for layer in layers for p in layer.parameters(recurse=False)]
+    if len({id(p) for p in owners}) < len(owners):
+        raise ValueError("network: two layers share a parameter; each must have its own. Untie it.")
+    return layers

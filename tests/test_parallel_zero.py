@@ -1,0 +1,160 @@
+"""Proves that every stage of ZeRO by hand ends with the weights of one process and of torch's own
+sharded training, holds the bytes that `count.state_bytes` predicts, and sends what it should.
+"""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+
+from modelscale import count, models, parallel
+from modelscale.parallel import data
+from modelscale.parallel.zero import Zero, held_bytes
+
+SHAPE = count.MLP(depth=3, width=30, n_in=39, n_out=7)  # no rank count divides every layer
+N, BATCH, STEPS = 240, 12, 20
+OPTIMIZERS = {"sgd": (torch.optim.SGD, 0.1, 1e-6), "adamw": (torch.optim.AdamW, 1e-2, 5e-5)}
+LAYERS = [39 * 30 + 30, 30 * 30 + 30, 30 * 30 + 30, 30 * 7 + 7]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow_modules_are_imported():
+    """Once, by the server that ranks are forked from, where it is not running yet."""
+    parallel.warm_up("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.optim")
+
+
+def steps(network, finish):
+    """Nothing: one epoch; `finish(step, loss)` goes back and on."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(N, 39, generator=generator), torch.randint(7, (N,), generator=generator)
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    for step, (rows, _) in enumerate(data.batches(N, BATCH, rank, ranks)):
+        finish(step, F.cross_entropy(network(x[rows]), y[rows]))
+
+
+def by_hand(stage, optimizer):
+    """The weights; bytes held between backward pass and step; bytes and messages a step."""
+    kind, lr, _ = OPTIMIZERS[optimizer]
+    zero = Zero(models.build(SHAPE, seed=dist.get_rank()), stage, kind, lr=lr)
+    held, sent = {}, []
+
+    def finish(step, loss):
+        loss.backward()
+        held.update(held_bytes(zero, zero.optimizer))
+        zero.step()
+        sent.append((zero.traffic.bytes, zero.traffic.messages))
+
+    steps(zero, finish)
+    per_step = [b - a for a, b in zip(sent[-2], sent[-1], strict=True)]
+    return zero.weights(), held, per_step, zero.gathered_bytes
+
+
+def library(kind, optimizer):
+    """The weights of torch's own: an optimizer that splits its states, or all split."""
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    model, (make, lr, _) = models.build(SHAPE), OPTIMIZERS[optimizer]
+    network, held = model, {}
+    if kind == "optimizer":
+        network = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+        stepper = ZeroRedundancyOptimizer(model.parameters(), make, lr=lr)
+    else:
+        for layer in model.layers:
+            fully_shard(layer)
+        stepper = make(fully_shard(model).parameters(), lr=lr)
+
+    def finish(step, loss):
+        stepper.zero_grad()
+        loss.backward()
+        held.update(held_bytes(model, getattr(stepper, "optim", stepper)))
+        stepper.step()
+
+    steps(network, finish)
+    full = [p.full_tensor() if kind == "all" else p for p in model.parameters()]
+    return torch.cat([p.detach().flatten() for p in full]), held
+
+
+def everything(libraries):
+    hand = {(s, o): by_hand(s, o) for s in range(4) for o in OPTIMIZERS}
+    kinds = ("optimizer", "all") if libraries else ()
+    return hand, {(kind, o): library(kind, o) for kind in kinds for o in OPTIMIZERS}
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """What each rank found, by the number of ranks."""
+    return {p: parallel.run(everything, p == 2, ranks=p, timeout_s=120) for p in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_every_stage_ends_with_the_weights_of_one_process(runs, ranks):
+    for hand, _ in runs[ranks]:
+        for (_, optimizer), (weights, *_) in hand.items():
+            one = runs[1][0][0][0, optimizer][0]
+            assert float((weights - one).abs().max()) < OPTIMIZERS[optimizer][2]
+
+
+def test_the_library_ends_with_the_same_weights(runs):
+    for hand, libraries in runs[2]:
+        for (_, optimizer), (weights, _) in libraries.items():
+            by_hand = hand[1, optimizer][0]
+            assert float((weights - by_hand).abs().max()) < OPTIMIZERS[optimizer][2]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_each_rank_holds_what_is_predicted(runs, ranks):
+    """But for the rounding of each layer up to equal chunks, and AdamW's count of steps."""
+    slack = 16 * len(LAYERS) * (ranks - 1) + 4 * len(LAYERS)
+    for hand, _ in runs[ranks]:
+        for stage in range(4):
+            held = sum(hand[stage, "adamw"][1].values())
+            predicted = count.state_bytes(SHAPE.params, ranks, stage, "float32")
+            assert predicted <= held <= predicted + slack
+            without = hand[stage, "sgd"][1]
+            assert without["optimizer"] == 0 and without["weights"] <= 4 * SHAPE.params + slack
+
+
+def test_the_library_splits_the_same_things(runs):
+    split = [libraries["optimizer", "adamw"][1] for _, libraries in runs[2]]
+    assert {held["weights"] for held in split} == {4 * SHAPE.params}
+    assert {held["gradients"] for held in split} == {4 * SHAPE.params}
+    states, n_tensors = [held["optimizer"] for held in split], 2 * len(LAYERS)
+    assert sum(states) == 8 * SHAPE.params + 4 * n_tensors  # with a count of steps each
+    assert max(states) > 4 * SHAPE.params + 4 * n_tensors  # whole tensors: not evenly
+    hand, libraries = runs[2][0]
+    ours, theirs = (sum(x.values()) for x in (hand[3, "adamw"][1], libraries["all", "adamw"][1]))
+    assert theirs == pytest.approx(ours, rel=0.05)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_stages_send_as_much_as_an_all_reduce_and_the_last_half_more(runs, ranks):
+    padded = sum(-(-n // ranks) * ranks for n in LAYERS) * 4
+    once = (ranks - 1) / ranks * padded
+    for hand, _ in runs[ranks]:
+        for (stage, _), (_, _, (n_bytes, messages), gathered) in hand.items():
+            assert n_bytes == pytest.approx(once * (3 if stage == 3 else 2))
+            assert messages == (ranks - 1) * len(LAYERS) * (3 if stage == 3 else 2)
+            largest = -(-max(LAYERS) // ranks) * ranks * 4
+            assert gathered == (largest if stage == 3 else 0)  # one layer at a time
+
+
+def test_what_it_cannot_train_is_refused():
+    def tied():
+        return Zero(models.build(count.Transformer(1, 8, 2, 16, 8)), 1, lr=0.1)
+
+    def no_loss(passes):
+        zero = Zero(models.build(SHAPE), 2, lr=0.1)
+        for _ in range(passes):
+            zero(torch.ones(2, 39)).sum().backward()
+        zero.step()
+
+    with pytest.raises(parallel.RankError, match="two layers share a parameter"):
+        parallel.run(tied, ranks=1)
+    with pytest.raises(parallel.RankError, match=r"no gradient in layers \[0, 1, 2, 3\]"):
+        parallel.run(no_loss, 0, ranks=1)
+    with pytest.raises(parallel.RankError, match="second backward pass"):
+        parallel.run(no_loss, 2, ranks=1)
+    with pytest.raises(parallel.RankError, match="stage=4"):
+        parallel.run(lambda: Zero(models.build(SHAPE), 4, lr=0.1), ranks=1)
