@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from modelscale import count, models
+from modelscale.models.gpt import attend
 
 GPT = count.Transformer(n_layer=2, d_model=32, n_head=4, vocab_size=61, context=24)
 GPTS = [
@@ -254,3 +255,18 @@ def test_a_tied_head_is_the_embedding():
 def test_mistakes_are_answered(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_mixed_precision_on_a_cpu_attends_in_float32():
+    """Bit for bit, forward and backward: torch's bfloat16 kernels round in other places."""
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.randn(2, 4, 32, 16, generator=generator).bfloat16() for _ in range(3)]
+    mixed, exact = ([x.clone().requires_grad_() for x in made] for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = attend(*mixed, is_causal=True)
+    wanted = F.scaled_dot_product_attention(*(x.float() for x in exact), is_causal=True)
+    assert y.dtype == torch.bfloat16 and torch.equal(y, wanted.bfloat16())
+    y.square().sum().backward()
+    wanted.bfloat16().square().sum().backward()
+    for a, b in zip(mixed, exact, strict=True):
+        assert torch.equal(a.grad, b.grad)

@@ -128,10 +128,7 @@ class Attention(nn.Module):
             k, v = cache.extend(k, v)
         new, total = q.shape[2], k.shape[2]
         mask = None if new in (1, total) else later_hidden(new, total, q.device)
-        grouped = q.shape[1] != k.shape[1]
-        y = F.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=new == total, enable_gqa=grouped, scale=self.scale
-        )
+        y = attend(q, k, v, mask, is_causal=new == total, scale=self.scale)
         return self.out(y.transpose(1, 2).flatten(2))  # (B, H, T, Q) -> (B, T, C)
 
     def logits(self, x, rotary=None):
@@ -167,6 +164,22 @@ class FeedForward(nn.Module):
             return self.down(F.gelu(self.up(x)))  # (B, T, C) -> (B, T, F) -> (B, T, C)
         gate, value = self.up(x).chunk(2, dim=-1)  # (B, T, C) -> twice (B, T, F)
         return self.down(F.silu(gate) * value)
+
+
+def attend(q, k, v, mask=None, **options) -> torch.Tensor:
+    """torch's fused attention, keys and values shared by groups of query heads where fewer.
+
+    In mixed precision on a CPU it computes in float32: there torch's backward pass in bfloat16
+    takes three times as long (12 sequences of 64 tokens, 4 heads of 64: 15.7 ms against 4.1).
+
+    Shapes: (B, H, T, Q), twice (B, K, S, Q) -> (B, H, T, Q)
+    """
+    options["enable_gqa"] = q.shape[1] != k.shape[1]
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            y = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask, **options)
+        return y.to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, mask, **options)
 
 
 def later_hidden(new: int, total: int, device=None) -> torch.Tensor:
