@@ -1,0 +1,114 @@
+"""Proves that the explorer of notebook 09 shows the simulated schedule: boxes are its spans, every
+control moves picture and words, and the words give bubble, law and memory.
+"""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from modelscale.parallel import gantt
+from modelscale.parallel.schedule import NAMES, bubble_fraction, build
+from modelscale.parallel.simulate import Costs, simulate
+from modelscale.widgets import schedule_player
+
+PLACE = {"stages": 4, "micro_batches": 8, "chunks": 2, "backward": 2.0, "message": 0.1}
+
+
+@pytest.fixture
+def explorer():
+    """The explorer, at a place where every control counts."""
+    made = schedule_player.schedule_player()
+    for name, value in PLACE.items():
+        made.controls[name].value = value
+    return made
+
+
+@pytest.mark.parametrize("name", PLACE)
+def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, name):
+    texts, pictures = [], []
+    for value in explorer.controls[name].values:
+        explorer.controls[name].value = value
+        assert explorer.error.value == ""
+        texts.append(explorer.text)
+        pictures.append(explorer.picture.png)
+        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
+    assert len(set(texts)) == len(set(pictures)) == len(texts) > 1
+
+
+def test_every_schedule_has_its_own_words_and_picture(explorer):
+    seen = set()
+    for name in NAMES:
+        explorer.controls["name"].value = name
+        assert explorer.error.value == "" and explorer.text.startswith(name)
+        seen |= {explorer.picture.png, explorer.text}
+    assert len(seen) == 2 * len(NAMES)
+
+
+def test_the_boxes_are_the_spans(explorer):
+    made = build("interleaved", 4, 8, 2)
+    spans = simulate(made, Costs(0.5, 0.5, 0.5, 0.1)).ranks
+    boxes = explorer.picture.art["boxes"]
+    for kind in "FBIW":
+        wanted = [
+            (row, s.start, s.end) for row, r in enumerate(spans) for s in r if s.op.kind == kind
+        ]
+        corners = np.array([path.vertices for path in boxes[kind].get_paths()]).reshape(-1, 5, 2)
+        found = [(c[:, 1].mean(), c[:, 0].min(), c[:, 0].max()) for c in corners[:, :4]]
+        assert np.allclose(found, wanted), kind
+        assert len(boxes[kind].get_facecolor()) == len(wanted)
+    shades = boxes["F"].get_facecolor()[:, 3]
+    assert sorted(set(shades)) == [gantt.LATER_CHUNK, 1.0]
+
+
+def test_the_bars_are_whole_activations_and_unused_ranks_have_none(explorer):
+    widths = [bar.get_width() for bar in explorer.picture.art["bars"]]
+    assert widths == [held / 2 for held in build("interleaved", 4, 8, 2).peak_live] + [0] * 4
+
+
+def test_words_give_bubble_law_and_memory(explorer):
+    found = schedule_player.compute("interleaved", **PLACE)
+    law = bubble_fraction("interleaved", 4, 8, 2)
+    assert found["bubble"] > law + 0.02 and found["law"] == pytest.approx(law)
+    for words in (f"simulated {found['bubble']:.1%}", f"{law:.1%}", "At most 5.5 activations"):
+        assert words in explorer.text
+    explorer.controls["message"].value = 0.0
+    assert explorer.text.count(f"{law:.1%}") == 2
+
+
+def test_a_schedule_that_there_is_not_is_told_in_picture_and_words(explorer):
+    explorer.controls["micro_batches"].value = 4
+    explorer.controls["stages"].value = 8
+    assert explorer.error.value == ""
+    assert "4 micro-batches do not make whole groups of 8" in explorer.text
+    assert explorer.picture.art["no"].get_text() in explorer.text
+    assert not explorer.picture.art["boxes"]["F"].get_paths()
+
+
+def test_what_the_notebook_asks_to_find_is_there():
+    """1F1B saves memory, not bubble; messages turn interleaving into a loss; a cheaper backward
+    leaves 1F1B's bubble as it is."""
+    at = dict(PLACE, message=0.0)
+    gpipe, one = (schedule_player.compute(name, **at) for name in ("gpipe", "1f1b"))
+    assert one["bubble"] == gpipe["bubble"] and max(one["peak"]) < max(gpipe["peak"])
+    far = dict(PLACE, message=1.0, chunks=4)
+    assert (
+        schedule_player.compute("interleaved", **far)["total"]
+        > schedule_player.compute("1f1b", **far)["total"]
+    )
+    cheap = schedule_player.compute("1f1b", **dict(at, backward=1.0))
+    assert cheap["bubble"] == pytest.approx(one["bubble"])
+
+
+def test_the_plain_plots_have_names_and_numbers():
+    left, right = schedule_player.plot_schedule(Figure().subplots(1, 2), name="1f1b", **PLACE)
+    labels = [text.get_text() for text in left.get_legend().get_texts()]
+    assert labels == ["forward", "backward or input gradient", "weight gradient"]
+    assert "time" in left.get_xlabel() and "activations" in right.get_xlabel()
+    ax = gantt.plot_timeline(Figure().subplots(), simulate(build("1f1b", 2, 3)))
+    assert "".join(text.get_text() for text in ax.texts) == "010212" + "001122"
+    assert ax.get_xlim() == (0, 12) and list(ax.get_yticks()) == [0, 1]
+
+
+def test_an_unknown_schedule_is_answered_with_its_name():
+    with pytest.raises(ValueError, match="name='dual'"):
+        schedule_player.compute("dual", **PLACE)
