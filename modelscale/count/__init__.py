@@ -1,6 +1,6 @@
 """Closed forms: the parameters, FLOPs and bytes of a network before it exists. No torch in here.
 
-A shape (`MLP`, `ConvNet`, `ConvNet2d`, `Transformer`) says all about a network but its weights:
+A shape (`MLP`, `MixtureMLP`, `ConvNet`, ...) says all about a network but its weights:
 these modules count with it, and `modelscale.models.build` makes the network.
 """
 
@@ -14,6 +14,7 @@ from .memory import (
     saved_bytes,
     state_bytes,
 )
+from .mixtures import MixtureMLP
 from .nets import MLP, ConvNet, conv_params, linear_params, mlp_params, norm_params
 from .transformer import Transformer, mfu
 
@@ -21,6 +22,7 @@ __all__ = [
     "MLP",
     "ConvNet",
     "ConvNet2d",
+    "MixtureMLP",
     "Transformer",
     "activation_bytes",
     "conv_params",

@@ -8,6 +8,7 @@ from .. import dial as _dial  # noqa: F401  one intra-op thread
 from .experts import Mixture, balance_loss, expert_load
 from .generate import Cache, generate
 from .gpt import GPT, Attention, Block, FeedForward, rotary_table, rotate
+from .mixtures import MixtureMLP
 from .nets import MLP, ConvNet, ConvNet2d, ResidualBlock, ResidualMLP
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ConvNet2d",
     "FeedForward",
     "Mixture",
+    "MixtureMLP",
     "ResidualBlock",
     "ResidualMLP",
     "balance_loss",
@@ -32,7 +34,8 @@ __all__ = [
 
 
 def build(
-    shape: count.MLP | count.ConvNet | count.ConvNet2d | count.Transformer, seed: int = 0
+    shape: count.MLP | count.MixtureMLP | count.ConvNet | count.ConvNet2d | count.Transformer,
+    seed: int = 0,
 ) -> nn.Module:
     """The network of this shape, its weights drawn from `seed`; the global random state stays.
 
@@ -49,6 +52,8 @@ def build(
 def _network_class(shape):
     if isinstance(shape, count.MLP):
         return ResidualMLP if shape.residual else MLP
+    if isinstance(shape, count.MixtureMLP):
+        return MixtureMLP
     if isinstance(shape, count.ConvNet):
         return ConvNet
     if isinstance(shape, count.ConvNet2d):
@@ -56,6 +61,6 @@ def _network_class(shape):
     if isinstance(shape, count.Transformer):
         return GPT
     raise ValueError(
-        f"shape={shape!r}: it must be a count.MLP, ConvNet, ConvNet2d or Transformer."
+        f"shape={shape!r}: it must be a count.MLP, MixtureMLP, ConvNet, ConvNet2d or Transformer."
         " Make one first, as in build(count.MLP(depth=2, width=100))."
     )

@@ -22,7 +22,7 @@ class Mixture(nn.Module):
     Taught in: 07_efficiency.
     """
 
-    def __init__(self, shape: count.Transformer, experts):
+    def __init__(self, shape: count.Transformer | count.MixtureMLP, experts):
         super().__init__()
         self.active = shape.n_expert_active
         self.balance = 0.0
@@ -73,7 +73,8 @@ def balance_loss(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Ten
 def expert_load(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """The share of the choices of `tokens` that falls on each expert; a layer's shares add up to 1.
 
-    Shapes: tokens (B, T) -> (n_layer, n_expert)
+    Of a `MixtureMLP`, the tokens are samples.
+    Shapes: tokens (B, T) or (B, n_in) -> (n_layer, n_expert)
     Raises: ValueError for a model without experts.
     Taught in: 07_efficiency.
     """

@@ -21,8 +21,8 @@ class MLP(nn.Module):
         self.shape = shape
         sizes = zip(shape.sizes[:-1], shape.sizes[1:], strict=True)
         self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in sizes)
-        _init_he(*self.layers[:-1])
-        _init_head(self.layers[-1])
+        init_he(*self.layers[:-1])
+        init_head(self.layers[-1])
 
     def forward(self, x):
         for layer in self.layers[:-1]:
@@ -40,8 +40,8 @@ class ResidualMLP(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(shape.width) for _ in range(shape.depth - 1))
         self.norm = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, shape.n_out)
-        _init_he(self.stem)
-        _init_head(self.head)
+        init_he(self.stem)
+        init_head(self.head)
 
     def forward(self, x):
         x = self.stem(x)
@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, width)
-        _init_he(self.linear)
+        init_he(self.linear)
 
     def forward(self, h):
         return h + self.linear(F.relu(self.norm(h)))
@@ -75,8 +75,8 @@ class ConvNet(nn.Module):
             nn.Conv1d(c_in, c_out, shape.kernel, stride, padding) for c_in, c_out, stride in layers
         )
         self.head = nn.Linear(shape.n_features, shape.n_out)
-        _init_he(*self.convs)
-        _init_head(self.head)
+        init_he(*self.convs)
+        init_head(self.head)
 
     def forward(self, x):
         x = x.unsqueeze(1)  # (B, n_in) -> (B, 1, n_in)
@@ -96,8 +96,8 @@ class ConvNet2d(nn.Module):
             for c_in, c_out in pairwise(shape.channels)
         )
         self.head = nn.Linear(shape.n_features, shape.n_out)
-        _init_he(*self.convs)
-        _init_head(self.head)
+        init_he(*self.convs)
+        init_head(self.head)
 
     def forward(self, x):
         for conv in self.convs:
@@ -106,13 +106,14 @@ class ConvNet2d(nn.Module):
         return self.head(x.flatten(1))  # (B, channels, size, size) -> (B, n_features)
 
 
-def _init_he(*layers, gain=2.0):
-    """He 2015: with ReLU, signals then keep their size however deep a plain net is."""
+def init_he(*layers, gain=2.0):
+    """Nothing: draws weights as He 2015: with ReLU, signals keep their size in a deep plain net."""
     for layer in layers:
         fan_in = layer.weight[0].numel()
         nn.init.normal_(layer.weight, std=math.sqrt(gain / fan_in))
         nn.init.zeros_(layer.bias)
 
 
-def _init_head(layer):
-    _init_he(layer, gain=1.0)  # no ReLU follows
+def init_head(layer):
+    """Nothing: draws the weights of a layer that no ReLU follows."""
+    init_he(layer, gain=1.0)
