@@ -156,6 +156,8 @@ def test_worth_of_a_curve_with_a_dip_takes_the_fewest_labels():
     scratch, transferred = [0.2, 0.6, 0.4, 0.5, 0.8], [0.2, 0.55, 0.6, 0.6, 0.8]
     worth = transfer.labels_worth([1, 2, 4, 8, 16], scratch, transferred)
     np.testing.assert_allclose(worth, [1, 2 ** (0.35 / 0.4), 2, 2, 16])
+    behind = transfer.labels_worth([1, 2, 4, 8, 16], scratch, [0.2, 0.7, 0.7, 0.7, 0.7])
+    np.testing.assert_allclose(behind, [1, *[128**0.5] * 4])  # half-way from 8 labels to 16
 
 
 def test_worth_less_labels_is_what_the_transfer_law_is_fitted_to():

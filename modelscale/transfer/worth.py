@@ -23,12 +23,10 @@ def labels_worth(labels, scratch, transferred) -> np.ndarray:
         raise ValueError(f"labels={labels.tolist()}: they must be at least two, rising. Sort them.")
     scratch, transferred = _mean(labels, scratch=scratch), _mean(labels, transferred=transferred)
     rising = np.maximum.accumulate(scratch)
-    # Of labels that bring no more than fewer did, the fewest count.
-    first = np.concatenate([[True], np.diff(rising) > 0])
-    log_labels = np.interp(
-        transferred, rising[first], np.log(labels[first]), left=np.nan, right=np.nan
-    )
-    return np.exp(log_labels)
+    between = np.interp(transferred, rising, np.log(labels), left=np.nan, right=np.nan)
+    # Where the curve is level, the fewest labels that reach it count.
+    at = np.minimum(np.searchsorted(rising, transferred), len(labels) - 1)
+    return np.where(rising[at] == transferred, labels[at], np.exp(between))
 
 
 def _mean(labels, **curve):
