@@ -55,27 +55,35 @@ RUNS = (  # target, width, methods, labels a class
     ("moved digits", 8, ("scratch, longer",), (5, 50)),
     ("signals", 24, ("scratch, longer",), (5, 50)),
 )
+KEYS = ("target", "width", "labels", "method")  # what a cell is found by
 OUT = Path(__file__).parents[1] / "notebooks" / "results" / "transfer_ladder.json"
 
 
 def main():
-    """Nothing: runs the ladder and writes its result after each part; a run cut off goes on."""
+    """Nothing: runs the ladder and writes its result after each cell; a run cut off goes on."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
-    out, cells = parser.parse_args().out, []
-    earlier, seconds, machine = finished(out)
+    out = parser.parse_args().out
+    known, seconds, machine = finished(out)
     begin = time.process_time() - seconds
-    for target, width, methods, sizes in RUNS:
-        probe_lr = None
-        for labels, method in product(sizes, methods):
-            cells.append({"target": target, "width": width, "labels": labels, "method": method})
-            key = tuple(cells[-1].values())
-            cells[-1] |= earlier.get(key) or best_of_rates(*key, probe_lr)
-            if method == "freeze 3":
-                probe_lr = cells[-1]["lr"]
-            print(f"{len(cells)}: {cells[-1]}", flush=True)
+    for key in (keys := wanted()):
+        if key in known:
+            continue
+        probe = known.get((*key[:3], "freeze 3"), {})
+        known[key] = dict(zip(KEYS, key, strict=True)) | best_of_rates(*key, probe.get("lr"))
+        print(f"{len(known)} of {len(keys)}: {known[key]}", flush=True)
+        cells = [known[k] for k in keys if k in known]
         result = described(cells, time.process_time() - begin, machine)
         out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def wanted() -> list[tuple]:
+    """(target, width, labels, method) of each cell; a probe before what starts from it."""
+    return [
+        (target, width, labels, method)
+        for target, width, methods, sizes in RUNS
+        for labels, method in product(sizes, methods)
+    ]
 
 
 def finished(out) -> tuple[dict, float, str]:
@@ -83,16 +91,16 @@ def finished(out) -> tuple[dict, float, str]:
     stored = json.loads(out.read_text()) if out.exists() else {}
     if {key: stored.get(key) for key in SETTINGS} != json.loads(json.dumps(SETTINGS)):
         return {}, 0.0, ""
-    keys = ("target", "width", "labels", "method")
-    cells = {tuple(c[k] for k in keys): c for c in stored["cells"]}
+    cells = {tuple(c[k] for k in KEYS): c for c in stored["cells"]}
     return cells, stored["seconds"], stored["machine"]
 
 
 def described(cells, seconds, machine="") -> dict:
     """The result with all that one needs to make it again; `machine` is where a run began."""
     here = describe_machine()
+    before = machine.removesuffix(here).removesuffix("; then ")
     return {
-        "machine": here if machine in ("", here) else f"{machine}; then {here}",
+        "machine": f"{before}; then {here}" if before else here,
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(seconds),  # of one core
         **SETTINGS,
@@ -122,11 +130,11 @@ def accuracy(target, width, labels, method, lr, seed, probe_lr=None) -> tuple[fl
     if seed in TUNING_SEEDS:
         few = held_out(pool, few, 10 * labels, seed)
     recipe = replace(RECIPE, lr=lr, batch_size=min(RECIPE.batch_size, 10 * labels))
-    started = pretrained(target, width, seed)
     if method in ("scratch", "scratch, longer", "random features"):
-        network = models.build(replace(started.shape, n_out=10), seed)
+        kind = count.ConvNet if target == "signals" else count.ConvNet2d
+        network = models.build(kind(3, width), seed)
     else:
-        network = transfer.adapt(started, 10, seed)
+        network = transfer.adapt(pretrained(target, width, seed), 10, seed)
     if method == "scratch, longer":
         recipe = replace(recipe, steps=LONGER * recipe.steps)
     if method == "LoRA":
