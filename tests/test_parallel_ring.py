@@ -8,7 +8,7 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelscale import parallel
+from modelscale import count, parallel
 from modelscale.parallel import ring, sim
 
 
@@ -30,7 +30,7 @@ def test_in_one_process_every_rank_gets_the_sum_whatever_the_sizes(ranks, n):
 @pytest.mark.parametrize("ranks", [2, 3, 4, 8])
 def test_each_rank_sends_what_the_formula_says(ranks):
     tensors = [torch.ones(ranks * 6) for _ in range(ranks)]
-    wanted = ring.all_reduce_bytes(ranks * 24, ranks)
+    wanted = count.sent_bytes("all_reduce", ranks * 24, ranks)
     assert [t.bytes for t in sim.all_reduce(tensors)] == [wanted] * ranks
     assert wanted == 2 * (ranks - 1) * 24
 
@@ -85,7 +85,6 @@ def test_a_predicted_time_is_the_sum_of_its_steps():
     link = ring.Link(latency_s=1e-4, bytes_per_s=1e9)
     assert link.all_reduce_s(8e6, 4) == pytest.approx(6 * (1e-4 + 2e6 / 1e9))
     assert link.all_reduce_s(8e6, 1) == 0
-    assert ring.all_reduce_bytes(8e6, 1) == 0
 
 
 def test_a_link_is_found_again_from_the_times_it_gives():
@@ -104,7 +103,7 @@ def test_a_link_is_found_again_from_the_times_it_gives():
         (lambda: ring._chunks(torch.ones(2, 3).T, 2), "contiguous"),
         (lambda: ring.fit_link([4], [1.0]), "at least 2 sizes"),
         (lambda: ring.fit_link([4, 8], [2.0, 1.0]), "grow"),
-        (lambda: ring.all_reduce_bytes(4, 0), "ranks=0"),
+        (lambda: ring.Link(1.0, 1.0).all_reduce_s(4, 0), "ranks=0"),
     ],
 )
 def test_bad_input_is_answered(call, told):

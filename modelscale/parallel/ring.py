@@ -112,13 +112,3 @@ def fit_link(sizes_bytes, seconds) -> Link:
     if s_per_byte <= 0:
         raise ValueError(f"seconds={seconds!r}: they must grow with the size. Measure again.")
     return Link(max(float(latency_s), 0.0), float(1 / s_per_byte))
-
-
-def all_reduce_bytes(n_bytes: float, ranks: int) -> float:
-    """Bytes that each rank sends in a ring all-reduce of n bytes: 2 (p - 1) / p times n.
-
-    No algorithm can do with fewer (Patarasuk and Yuan 2009, section 3).
-    Taught in: 08_data_parallel.
-    """
-    check.integer("ranks", ranks)
-    return 2 * (ranks - 1) / ranks * n_bytes
