@@ -10,7 +10,7 @@ import math
 import os
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,7 +20,7 @@ import torch
 
 from . import check, models
 from .count import MLP, Transformer
-from .count.operations import Operation, training_step
+from .count.operations import UPDATE, Operation, training_step
 from .dial import describe_machine
 from .train import Recipe
 from .train.loop import make_optimizer, train_step
@@ -93,6 +93,28 @@ def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32
             moving_s += moving
     starts = sum(op.calls for op in operations) * machine.operation_s + machine.step_s
     return Prediction(computing_s, moving_s, starts, sum(op.flops for op in operations))
+
+
+def predict_layer_s(machine: Machine, shape: Transformer, batch_size: int) -> float:
+    """The predicted seconds of one layer of `shape`, forward and backward, without the optimizer.
+
+    It is what a network of two layers takes longer than one of one layer.
+
+    Raises: ValueError for a shape that is not a count.Transformer.
+    Taught in: 09_model_parallel.
+    """
+    if not isinstance(shape, Transformer):
+        raise ValueError(f"shape={shape!r}: it must be a count.Transformer.")
+
+    def passes_s(n_layer):
+        operations = training_step(replace(shape, n_layer=n_layer), batch_size)
+        return sum(
+            max(machine.operation_time_s(op)) + op.calls * machine.operation_s
+            for op in operations
+            if op.name not in UPDATE
+        )
+
+    return passes_s(2) - passes_s(1)
 
 
 def measure(device="cpu", dtypes=("float32", "bfloat16"), budget_s=6.0) -> Machine:

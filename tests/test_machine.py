@@ -98,3 +98,18 @@ def test_a_damaged_or_foreign_cache_is_measured_anew(tmp_path, monkeypatch):
     path.write_text(json.dumps(asdict(replace(FLAT, description="another machine"))))
     assert machine.load(path=path) == FLAT
     assert len(calls) == 4
+
+
+def test_a_layer_is_what_one_more_of_them_costs():
+    shape = count.Transformer(7, 64, 4, 100, 32)
+    ops = training_step(replace(shape, n_layer=1), 2)
+    of_layer = {"qkv", "attention output", "attention", "MLP up", "MLP down", "GELU"}
+    of_layer |= {"additions", "head order"}  # of the three norms, two are the layer's
+    wanted = sum(
+        (max(FLAT.operation_time_s(op)) + op.calls * 1e-5) * (2 / 3 if op.name == "norms" else 1)
+        for op in ops
+        if op.name in of_layer | {"norms"}
+    )
+    assert machine.predict_layer_s(FLAT, shape, 2) == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="must be a count"):
+        machine.predict_layer_s(FLAT, count.MLP(2, 8), 2)

@@ -2,6 +2,7 @@
 gradients, and the weights after some steps, by hand and by DTensor, alone and under data
 parallelism; that each rank holds its share alone, and sends the bytes that `count` says."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -258,6 +259,22 @@ def test_the_meter_names_every_collective_and_its_bytes():
     calls, sent = parallel.run(all_kinds, ranks=2)[0]
     assert calls == list(zip(names, [256, 512, 256, 256, 256], strict=True))
     assert sent == 256 + 256 + 128 + 128 + 256
+
+
+def test_time_is_taken_from_where_all_ranks_begin_and_not_the_first_time():
+    def timed():
+        late, calls = 0.02 * dist.get_rank(), []
+
+        def work():
+            calls.append(None)
+            time.sleep(0.01 if len(calls) > 1 else 1.0)
+            time.sleep(late)  # the others wait for the last one at the barrier, outside the clock
+
+        return traffic.wall_s(work, dist.group.WORLD, timings=3), len(calls)
+
+    (first, calls), (second, _) = parallel.run(timed, ranks=2)
+    assert calls == 4
+    assert 0.01 <= first < 1 and 0.03 <= second < 1  # busy machines take longer, not a second
 
 
 def test_vocabulary_loss_is_the_dense_one_and_survives_large_logits():

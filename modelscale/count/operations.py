@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from .nets import MLP, ConvNet
 from .transformer import Transformer
 
+UPDATE = ("clipping", "AdamW")  # what is done once a step, with all parameters
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -138,4 +140,5 @@ def _loss(rows, classes, size):
 
 def _update(params):
     """Clipping reads, scales and writes the gradients; AdamW reads four arrays, writes three."""
-    return [Operation("clipping", 3 * 4 * params), Operation("AdamW", 7 * 4 * params)]
+    clipping, adamw = UPDATE
+    return [Operation(clipping, 3 * 4 * params), Operation(adamw, 7 * 4 * params)]

@@ -1,14 +1,19 @@
-"""What ranks send to each other: every collective as it is called, and the bytes that left.
+"""What ranks send to each other: every collective as it is called, the bytes that left, the time.
 
 The closed forms they are compared with are in `modelscale.count.communication`.
 """
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import torch
+import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .. import check
 from ..count.communication import SENT_SHARE
 
 # The operators of torch.distributed, direct and functional, by the collective they are.
@@ -69,6 +74,24 @@ def written_bytes() -> int | None:
         return None
     fields = dict(line.split(": ") for line in counters.read_text().splitlines())
     return int(fields["wchar"])
+
+
+def wall_s(work: Callable, group: dist.ProcessGroup, timings: int = 9) -> float:
+    """The median seconds of one call of `work`, which all ranks begin together.
+
+    By the clock, since waiting for others is part of it; the first call connects the ranks and is
+    not timed.
+    Raises: ValueError for fewer than one timing.
+    Taught in: 09_model_parallel.
+    """
+    seconds = []
+    for timing in range(check.integer("timings", timings) + 1):
+        dist.barrier(group=group)
+        begin = time.perf_counter()
+        work()
+        if timing:
+            seconds.append(time.perf_counter() - begin)
+    return median(seconds)
 
 
 def _largest(values):
