@@ -1,7 +1,6 @@
 """Proves that `parallel.run` starts real ranks with torchrun's surroundings, returns what they
 returned, tells how they failed, listens on loopback only, and leaves no process and no file."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -99,42 +98,6 @@ def test_lines_arrive_marked_while_the_rank_runs(capfd, monkeypatch, tmp_path):
     assert "".join(lines) == "".join(f"[rank 0] {line}\n" for line in shown)
 
 
-def test_a_raise_is_told_once_with_the_rank_that_failed_first():
-    def fail():
-        if dist.get_rank() == 1:
-            raise ValueError("no such layer")
-        dist.barrier()
-
-    with pytest.raises(parallel.RankError) as caught:
-        parallel.run(fail, ranks=3)
-    text = str(caught.value)
-    assert text.startswith("rank 1 failed first\nTraceback")
-    assert text.endswith("ValueError: no such layer")
-    assert text.count("Traceback") == 1 and "onnection" not in text
-    assert 'raise ValueError("no such layer")' in text and "worker.py" not in text
-
-
-@pytest.mark.parametrize(
-    ("end", "told"),
-    [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL"),
-        (lambda: ctypes.string_at(0), "SIGSEGV"),
-        (os.abort, "SIGABRT"),
-        (lambda: os._exit(3), "exited with code 3"),
-        (lambda: os._exit(0), "exited with code 0"),
-        (lambda: sys.exit(4), "SystemExit: 4"),
-    ],
-)
-def test_a_death_is_told_and_not_the_connections_it_cut(end, told):
-    def die():
-        if dist.get_rank() == 1:
-            end()
-        dist.all_reduce(torch.ones(1))
-
-    with pytest.raises(parallel.RankError, match=f"(?s)rank 1 failed first\n.*{told}"):
-        parallel.run(die, timeout_s=20)
-
-
 def test_a_dead_ranks_own_children_end_too(tmp_path):
     def parent_of_a_sleeper():
         if dist.get_rank() == 0:
@@ -148,33 +111,6 @@ def test_a_dead_ranks_own_children_end_too(tmp_path):
     assert gone([int((tmp_path / "pid").read_text())])
 
 
-def test_a_timeout_shows_where_each_rank_waits():
-    def hang():
-        if dist.get_rank() == 0:
-            dist.recv(torch.ones(1), 1)
-        if dist.get_rank() == 1:
-            sum(range(10**12))  # in C, without ever letting another thread run
-
-    with pytest.raises(parallel.RankError, match="not returned after 1 s") as caught:
-        parallel.run(hang, ranks=3, timeout_s=1)
-    _, first, second, third = str(caught.value).split("rank ")
-    assert first.startswith("0:") and "dist.recv(torch.ones(1), 1)" in first
-    assert second.startswith("1:") and "sum(range(10**12))" in second
-    assert third == "2:\n  (it has returned)"
-
-
-def test_an_interrupt_returns_at_once():
-    def interrupt(caller):
-        if dist.get_rank() == 1:
-            os.kill(caller, signal.SIGINT)
-        time.sleep(100)
-
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        parallel.run(interrupt, os.getpid())
-    assert time.monotonic() - start < 30
-
-
 def test_what_cannot_be_pickled_is_named():
     lock = threading.Lock()
 
@@ -185,23 +121,12 @@ def test_what_cannot_be_pickled_is_named():
         parallel.run(holder)
     with pytest.raises(ValueError, match=r"args\[1\]=<unlocked .*lock"):
         parallel.run(print, 1, lock)
-    with pytest.raises(parallel.RankError, match=r"(?s)rank 0 failed first.*returned <unlocked"):
-        parallel.run(threading.Lock, ranks=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("ranks", {"ranks": 0}),
-        ("ranks", {"ranks": 65}),
-        ("ranks", {"ranks": 2.0}),
-        ("timeout_s", {"timeout_s": 0}),
-        ("timeout_s", {"timeout_s": float("inf")}),
-    ],
-)
-def test_arguments_out_of_bounds_are_refused(name, arguments):
-    with pytest.raises(ValueError, match=f"{name}="):
-        parallel.run(print, **arguments)
+@pytest.mark.parametrize("timeout_s", [0, -1, float("inf"), "60"])
+def test_a_time_out_of_bounds_is_refused(timeout_s):
+    with pytest.raises(ValueError, match=r"timeout_s=.*finite number above 0\. Give the run some"):
+        parallel.run(print, timeout_s=timeout_s)
 
 
 def test_a_call_in_place_of_a_function_is_refused():
@@ -231,9 +156,18 @@ def test_the_store_is_closed_after_a_failure_whose_traceback_is_kept():
     assert ports() == before and caught.tb is not None
 
 
-def test_without_a_fork_server_the_same_is_returned(monkeypatch):
-    def rank_and_origin():
-        return dist.get_rank(), any("spawn_main" in word for word in sys.orig_argv)
+@pytest.mark.parametrize("windows", [False, True])
+def test_without_a_fork_server_the_same_is_returned(monkeypatch, capsys, windows):
+    """The second is as on Windows: without signals, process groups and inherited descriptors."""
+    offset = 10
+
+    def sum_of_ranks():
+        total = torch.tensor(dist.get_rank() + offset)
+        dist.all_reduce(total)
+        print("sum", total.item())
+        return total.item(), dist.get_rank(), any("spawn_main" in word for word in sys.orig_argv)
 
     monkeypatch.setattr(launch, "_METHOD", "spawn")
-    assert parallel.run(rank_and_origin) == [(0, True), (1, True)]
+    monkeypatch.setattr(launch, "_WINDOWS", windows)
+    assert parallel.run(sum_of_ranks) == [(21, 0, True), (21, 1, True)]
+    assert sorted(capsys.readouterr().out.splitlines()) == ["[rank 0] sum 21", "[rank 1] sum 21"]

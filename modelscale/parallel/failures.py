@@ -63,9 +63,9 @@ def death(exitcode: int) -> str:
     return f"It was ended by {signal.Signals(-exitcode).name}{hint} before the function returned."
 
 
-def not_started(started: int, ranks: int, error: Exception) -> str:
+def not_started(started: int, ranks: int, cause: str) -> str:
     """Why there are fewer ranks than asked for."""
-    cause = str(error) or "no process could be made"
+    cause = cause or "no process could be made"
     return (
         f"{started} of {ranks} ranks were started, then the system refused: {cause}. "
         "It may be short of memory, processes, open files or ports: end other programs, "

@@ -6,9 +6,11 @@ interpreter takes a second or more to import torch. Where nothing can be forked 
 rank is such a new interpreter.
 """
 
+import contextlib
 import linecache
 import multiprocessing as mp
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -60,16 +62,18 @@ def run(fn: Callable, *args, ranks: int = 2, timeout_s: float = 60) -> list:
         screen.close(cleared=not team.failed() and not team.waiting())
 
 
-def warm_up() -> None:
+def warm_up(*modules: str) -> None:
     """Returns at once; the server that ranks are forked from starts in the background.
 
     Later calls do nothing while it runs. Call it early, and the first `run` is as fast as others.
+    `modules` are imported once, by the server, in place of once by every rank of every run: name
+    those that take long, as "torch._dynamo", which torch wants for its first optimizer.
     """
     if _METHOD != "forkserver":
         return
     from multiprocessing import forkserver
 
-    mp.get_context(_METHOD).set_forkserver_preload(_PRELOAD)
+    mp.get_context(_METHOD).set_forkserver_preload([*_PRELOAD, *modules])
     forkserver.ensure_running()
 
 
@@ -101,8 +105,21 @@ def _start(team, payload, ranks, timeout_s):
         job = _job(payload, ranks, team.open_store(), timeout_s)
         for _ in range(ranks):
             team.start_rank(mp.get_context(_METHOD), job)
+        return
     except (OSError, EOFError) as error:  # no port, no descriptor, no process, no memory for one
-        raise RankError(failures.not_started(len(team.ranks), ranks, error)) from None
+        cause = str(error)
+    _end_server()
+    raise RankError(failures.not_started(len(team.ranks), ranks, cause))  # holds no descriptors
+
+
+def _end_server():
+    """Ends the server, which may be half-way in a request: the next run starts another."""
+    if _METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        with contextlib.suppress(OSError, TypeError):  # it has ended, or there is none
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+            os.waitid(os.P_PID, forkserver._forkserver._forkserver_pid, os.WEXITED | os.WNOWAIT)
 
 
 def _job(payload, ranks, port, timeout_s):
@@ -139,5 +156,4 @@ def _collect(team, screen, timeout_s):
         screen.show(rank.number, rank.listen(), last=True)
     if failed := team.failed():
         raise RankError(failures.blame(failed))
-    team.let_go()
     return [rank.result() for rank in team.ranks]

@@ -15,6 +15,7 @@ import cloudpickle
 from . import failures, worker
 from .failures import RankError
 
+_GOODBYE_S = 0.5  # for ranks to exit by themselves
 _STARTING = threading.Lock()
 
 
@@ -68,19 +69,24 @@ class Team:
                 rank.stack += rank.listen()
 
     def let_go(self):
-        """Nothing: the ranks, who have all returned, exit by themselves."""
+        """Nothing: the ranks exit by themselves, and what they registered is cleaned up."""
+        end = time.monotonic() + _GOODBYE_S
         for rank in self.ranks:
             rank.send("you may go")
         for rank in self.ranks:
-            rank.process.join(1)
+            if rank.process.pid is not None:
+                rank.process.join(max(0, end - time.monotonic()))
 
     def end(self):
         """Nothing: leaves no process and no open connection."""
-        for rank in self.ranks:
-            rank.end()
-        for rank in self.ranks:
-            rank.close()
-        self.store = None  # a traceback that is kept would keep it listening
+        try:
+            self.let_go()
+        finally:  # after a second, impatient interrupt, too
+            for rank in self.ranks:
+                rank.end()
+            for rank in self.ranks:
+                rank.close()
+            self.store = None  # a traceback that is kept would keep it listening
 
 
 class Rank:
@@ -100,7 +106,7 @@ class Rank:
 
     def start(self):
         """Nothing: the process runs."""
-        with self.far_pipe, self.far_output, _hidden_main():
+        with self.far_pipe, self.far_output, _STARTING, _hidden_main(), _interrupts_held():
             self.process.start()
 
     def listen(self) -> bytes:
@@ -144,8 +150,7 @@ class Rank:
 
     def end(self):
         """Nothing: ends the process, and those it started, if they have not ended by themselves."""
-        self.send("you may go")  # also one whose start was interrupted: its number is not known
-        if self.process.pid is None:
+        if self.process.pid is None:  # its start was interrupted: it goes when it hears it may
             return
         if not self.windows:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -183,10 +188,31 @@ def _read(output, windows):
 @contextlib.contextmanager
 def _hidden_main():
     """A new process would run the caller's script once more: it is shown an empty one instead."""
-    with _STARTING:
-        main = sys.modules["__main__"]
-        try:
-            sys.modules["__main__"] = types.ModuleType("__main__")
-            yield
-        finally:
-            sys.modules["__main__"] = main
+    main = sys.modules["__main__"]
+    try:
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _interrupts_held():
+    """A first interrupt waits, else it could leave a process of unknown number and open pipes."""
+    if threading.current_thread() is not threading.main_thread():  # it gets no interrupts
+        yield
+        return
+    came = []
+
+    def hold(*_):
+        came.append(True)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)

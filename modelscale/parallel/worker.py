@@ -17,12 +17,13 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from multiprocessing import current_process
+from multiprocessing import current_process, util
 
 import cloudpickle
 
 from . import entry
 
+_DEATH_S = 1.0  # from when a dying caller's files are closed to its end
 _OVERTIME_S = 30  # how long a rank that nobody ended may outlive its time
 
 
@@ -105,6 +106,7 @@ def _watch(pipe, windows):
     try:
         while pipe.recv() != "you may go":
             _show_stack()
+        util._run_finalizers()  # else named locks, such as tqdm's and data loaders', stay behind
     except (EOFError, OSError):  # the caller was killed: its ranks end with all they started
         if not windows:
             os.killpg(0, signal.SIGKILL)
@@ -138,11 +140,16 @@ def _story(error):
     return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
 
 
-def _tidy():
-    """Removes the folder of the server's socket: a caller that was killed has left it."""
+def _tidy(caller):
+    """Removes the folder of the server's socket, where a caller that was killed has left it."""
     from multiprocessing import forkserver  # which Windows has not
 
-    shutil.rmtree(os.path.dirname(forkserver._forkserver._forkserver_address), ignore_errors=True)
+    end = time.monotonic() + _DEATH_S
+    while os.getppid() == caller and time.monotonic() < end:
+        time.sleep(0.01)
+    if os.getppid() != caller:  # else it lives, and the next server needs the folder
+        folder = os.path.dirname(forkserver._forkserver._forkserver_address)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_server():
@@ -153,4 +160,4 @@ def _is_server():
 
 if _is_server():
     os.setsid()  # Jupyter interrupts and kills the caller's whole session, this process excepted
-    atexit.register(_tidy)
+    atexit.register(_tidy, os.getppid())
