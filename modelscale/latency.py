@@ -1,13 +1,16 @@
-"""Seconds of a forward pass, of several networks taken in turn."""
+"""Seconds of a forward pass, of several networks taken in turn; and what could make it faster."""
 
+import copy
 import math
 import time
 
 import numpy as np
 import torch
+from torch import nn
 
-from . import check
+from . import check, machine
 from . import dial as _dial  # noqa: F401  one intra-op thread
+from .compress import Int8Linear
 
 SHORTEST_S = 2e-3  # shorter passes are repeated within one timing
 
@@ -31,6 +34,48 @@ def latency_s(models: dict, x, rounds: int = 20) -> dict[str, np.ndarray]:
         for name, model in models.items():
             seconds[name][i] = _time_s(model, x, repeats[name]) / repeats[name]
     return seconds
+
+
+@torch.inference_mode()
+def products_s(m: int, k: int, n: int, seconds: float = 0.1) -> dict[str, float]:
+    """{kind: median seconds of an m x k times k x n product} in each kind of number there is.
+
+    In integers it is computed twice: as `compress.int8` does, its rounding of the inputs included,
+    and by the bare product that torchao's eager path calls (no public name, so it may be missing).
+
+    Raises: ValueError if a size is not a whole number of at least 1.
+    Taught in: 07_efficiency.
+    """
+    x = torch.randn(check.integer("m", m), check.integer("k", k))
+    layer = nn.Linear(k, check.integer("n", n))
+    half, whole = copy.deepcopy(layer).bfloat16(), Int8Linear(layer)
+    x8, w8 = (torch.randint(-127, 128, t.shape, dtype=torch.int8) for t in (x, layer.weight.T))
+    ways = {
+        "float32": lambda: layer(x),
+        "bfloat16": lambda: half(x.bfloat16()),
+        "int8, torch.ops.quantized": lambda: whole(x),
+    }
+    if hasattr(torch, "_int_mm"):
+        ways["int8, torch._int_mm"] = lambda: torch._int_mm(x8, w8)
+    return {kind: machine.median_s(way, seconds=seconds) for kind, way in ways.items()}
+
+
+@torch.inference_mode()
+def compiled(model, x) -> tuple:
+    """(`model` compiled for inputs like `x`, None), or (None, why not, in words).
+
+    The first pass compiles: it takes seconds to minutes, and is done here. torch.compile writes
+    and builds C++ on a CPU, so that it needs a compiler, which many laptops lack.
+
+    Taught in: 07_efficiency.
+    """
+    fast = torch.compile(model)
+    try:
+        fast(x)
+    except (RuntimeError, ImportError, OSError) as error:  # whatever is missing on this machine
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return None, f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+    return fast, None
 
 
 def _repeats(model, x) -> int:

@@ -1,11 +1,13 @@
-"""Proves that latencies are taken in turn, per pass, and after a first run of everything."""
+"""Proves that latencies are taken in turn, per pass, and after a first run of everything; and that
+a network is compiled, or its reader told why not.
+"""
 
 import itertools
 
 import pytest
 import torch
 
-from modelscale import latency
+from modelscale import count, latency, models
 
 
 class Clock:
@@ -49,7 +51,36 @@ def test_a_short_pass_is_repeated(monkeypatch):
     assert len(clock.calls) == 4 + 9  # 9 / 4096 s is the first above 2 ms
 
 
-@pytest.mark.parametrize(("models", "rounds"), [({}, 3), ({"a": abs}, 0)])
-def test_a_mistake_is_named(models, rounds):
+def test_a_product_is_timed_in_every_kind_of_number():
+    found = latency.products_s(8, 16, 4, seconds=0.001)
+    assert {"float32", "bfloat16", "int8, torch.ops.quantized"} <= set(found)
+    assert all(0 < took < 1 for took in found.values())
+    with pytest.raises(ValueError, match=r"^k=0"):
+        latency.products_s(8, 0, 4)
+
+
+def test_a_network_is_compiled_where_it_can_be(monkeypatch):
+    """torch's own tracing, without the compiler of C++ that CI has and laptops lack."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend="eager"))
+    model, x = models.build(count.MLP(2, 8)), torch.randn(3, 40)
+    fast, why = latency.compiled(model, x)
+    assert why is None and fast is not model
+    with torch.inference_mode():
+        assert torch.equal(fast(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it loads
+def test_a_machine_without_a_compiler_gets_a_reason(monkeypatch):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    torch._dynamo.reset()
+    fast, why = latency.compiled(models.build(count.MLP(2, 9)), torch.randn(3, 40))
+    torch._dynamo.reset()
+    assert fast is None and "compiler" in why.lower()
+
+
+@pytest.mark.parametrize(("networks", "rounds"), [({}, 3), ({"a": abs}, 0)])
+def test_a_mistake_is_named(networks, rounds):
     with pytest.raises(ValueError, match="it must"):
-        latency.latency_s(models, torch.zeros(1), rounds=rounds)
+        latency.latency_s(networks, torch.zeros(1), rounds=rounds)
