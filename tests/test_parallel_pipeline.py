@@ -4,7 +4,12 @@ on half of the data each; that it works in the schedule's order; and that it kee
 backward passes as the schedule predicts.
 """
 
+import ast
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -217,3 +222,18 @@ def test_ranks_parts_and_micro_batches_must_match_the_schedule(ran):
     for text, start in zip(said, [*starts, "inputs has 3 members: it must have 4"], strict=True):
         assert text.startswith(start)
     assert loss == pytest.approx(ran[1], abs=1e-5)
+
+
+def test_the_same_step_under_torchrun():
+    """The script behind the notebook's command, on two ranks of two chunks."""
+    script = Path(__file__).parents[1] / "experiments" / "pipeline_step.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    command += [str(script), "--schedule", "interleaved", "--chunks", "2", "--unit_ms", "2"]
+    env = dict(os.environ, OMP_NUM_THREADS="1")
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert ran.returncode == 0, ran.stderr
+    told = ast.literal_eval(ran.stdout)
+    assert told["gradient_difference"] < 1e-6 and abs(told["loss"] - 4.16) < 0.1
+    assert told["bubble_predicted"] == pytest.approx(1 / 17, abs=1e-3)
+    assert told["bubble_predicted"] - 0.01 < told["bubble_measured"] < 1

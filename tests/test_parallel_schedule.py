@@ -196,6 +196,13 @@ def test_a_slow_stage_and_slow_messages_by_hand():
     assert far.bubble == pytest.approx(1 - 6 / 52)
 
 
+def test_a_timeline_in_another_unit_has_the_same_bubble():
+    found = simulate(build("zero_bubble", 3, 5), Costs(1, 2, 3, 0.5))
+    other = found.scaled(1e-3)
+    assert other.total == pytest.approx(found.total / 1e3) and other.start == 0
+    assert other.bubble == pytest.approx(found.bubble) and other.peak_live == found.peak_live
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_one_backward_before_its_forward_is_refused_with_its_place(name):
     made = build(name, 3, 6, 2 if name == "interleaved" else 1)

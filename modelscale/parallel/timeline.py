@@ -40,6 +40,12 @@ class Timeline:
         """Idle time over total time, all ranks together (the ideal time would be `busy`)."""
         return 1 - sum(self.busy) / (len(self.ranks) * self.total)
 
+    def scaled(self, factor: float) -> "Timeline":
+        """The same timeline in another unit: `factor` of the new ones make one of the old."""
+        return Timeline(
+            tuple(tuple(Span(op, factor * a, factor * b) for op, a, b in own) for own in self.ranks)
+        )
+
     def live(self, rank: int) -> list[tuple[float, int]]:
         """(time, activations held from then on) of a rank: it holds one for each part and
         micro-batch from the beginning of its forward to the end of its last gradient.
