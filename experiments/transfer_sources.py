@@ -3,10 +3,10 @@
     python experiments/transfer_sources.py [--out notebooks/results/transfer_sources.json]
 
 First the signals: pretrained on templates of fewer classes than the ladder's 40 with equally many
-samples, on samples without the noise of the target, and on labels that were shuffled. Then what a
-network pretrained on letters still knows of them after it has learned moved digits, by what was
-done to protect it. Recipes, draws and the choice of the rate are those of transfer_ladder.py, where
-the signals of 40 templates, and no pretraining, stand too.
+samples, on samples without the noise of the target, on few samples, and on few whose labels were
+shuffled. Then what a network pretrained on letters still knows of them after it has learned moved
+digits, by what was done to protect it. Recipes, draws and the choice of the rate are those of
+transfer_ladder.py, where the signals of 40 templates, and no pretraining, stand too.
 """
 
 import argparse
@@ -26,12 +26,13 @@ from modelscale import count, data, models, transfer
 from modelscale.train import Recipe, evaluate, fit
 
 SHAPE = count.ConvNet(3, 24)
-SOURCES = {  # how the signals of the source are drawn; 20,000 of them, but to be memorised 1,000
+SOURCES = {  # how the signals of the source are drawn, and how many if not 20,000
     "2 templates": {"k": 2},
     "5 templates": {"k": 5},
     "10 templates": {"k": 10},
     "40, no smooth noise": {"k": 40, "corr_noise": 0.0},
-    "40, labels shuffled": {"k": 40, "memorise": 1000},
+    "40, 1,000 signals": {"k": 40, "n": 1000},
+    "40, labels shuffled": {"k": 40, "n": 1000, "shuffled": True},
 }
 LABELS = (1, 5, 20, 100)
 WIDTH, FORGET_LABELS = 8, 20  # of the network whose memory is tested, labels a class it learns from
@@ -81,10 +82,9 @@ def accuracy(source, labels, method, lr, seed) -> float:
 def pretrained(source, seed) -> torch.nn.Module:
     """A network trained on this source."""
     recipe = dict(SOURCES[source])
-    k, memorise = recipe.pop("k"), recipe.pop("memorise", None)
-    n, templates = memorise or 20_000, data.random_templates(k, seed)
-    task = data.signals(n, 500, seed, templates=templates, **recipe)
-    if memorise:
+    k, n, shuffled = recipe.pop("k"), recipe.pop("n", 20_000), recipe.pop("shuffled", False)
+    task = data.signals(n, 500, seed, templates=data.random_templates(k, seed), **recipe)
+    if shuffled:
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         task = replace(task, y_train=task.y_train[order])
     network = models.build(replace(SHAPE, n_out=k), seed)

@@ -24,11 +24,11 @@ METHODS = {  # as the sweeps call them, and how the picture does
     "LoRA": "LoRA",
 }
 UNTAUGHT = ("scratch", "random features")  # no source has a part in them
-CURVES = {  # the methods that are drawn against the labels
-    "scratch": ("o-", "black"),
-    "random features": ("x:", "#CC79A7"),
-    "freeze 3": ("s--", "#0072B2"),
-    "fine-tune": ("^-", "#D55E00"),
+LOOK = {  # of the methods that are drawn against the labels, here and in the notebook
+    "scratch": {"color": "#000000", "marker": "o", "linestyle": "-"},
+    "random features": {"color": "#CC79A7", "marker": "x", "linestyle": ":"},
+    "freeze 3": {"color": "#0072B2", "marker": "s", "linestyle": "--"},
+    "fine-tune": {"color": "#D55E00", "marker": "^", "linestyle": "-."},
 }
 ROWS = tuple(method for method in METHODS if method != "scratch")  # compared with scratch
 PAIRS = {  # what the explorer calls a pair: (target, source of the second sweep)
@@ -111,15 +111,14 @@ def draw_transfer(axes) -> dict:
     curves.set_xticks(TICKS, TICKS)
     curves.minorticks_off()
     art = {"labels": curves.axvline(1, color="0.6", linestyle=":", marker="")}
-    for method, (style, colour) in CURVES.items():
-        label = METHODS[method]
-        art[method] = curves.plot([], [], style, color=colour, markersize=4, label=label)[0]
+    for method, look in LOOK.items():
+        art[method] = curves.plot([], [], label=METHODS[method], **look)[0]
     curves.legend(fontsize="x-small", loc="lower right")
     gains.set(xlim=(-0.36, 0.56), ylim=(len(ROWS) - 0.5, -0.5), xlabel="gain on scratch")
     gains.set_yticks(range(len(ROWS)), [METHODS[method] for method in ROWS], fontsize="x-small")
     gains.axvline(0, color="black", linestyle="-", linewidth=0.8, marker="")
     for method in ROWS:
-        colour = CURVES.get(method, (None, "#009E73"))[1]
+        colour = LOOK.get(method, {"color": "#009E73"})["color"]
         dots = {"linestyle": "", "color": colour, "alpha": 0.5, "markersize": 4}
         art["seeds", method] = gains.plot([], [], marker="o", **dots)[0]
         art["median", method] = gains.plot([], [], marker="|", color=colour, markersize=13)[0]
@@ -131,7 +130,7 @@ def place_transfer(art: dict, sweep: Sweep, pair: str, labels: int) -> None:
     target, source = PAIRS[pair]
     gains = compute(sweep, pair, labels)["gains"]
     art["labels"].set_xdata([labels, labels])
-    for method in CURVES:
+    for method in LOOK:
         at, values = sweep.curve(target, method, source)
         art[method].set_data(at, np.median(values, 0) if at else [])
     for row, method in enumerate(ROWS):

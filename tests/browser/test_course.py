@@ -25,6 +25,7 @@ GROUPS = {  # of buttons: each is pressed in this order, the one pressed at firs
     ],
     "03_tuning_at_scale": [("sgd", "adamw"), ("muP", "standard")],
     "04_overfitting": [],
+    "05_transfer_learning": [],
 }
 LISTS = {
     "00_your_machine": {"n": "16"},
@@ -40,6 +41,10 @@ LISTS = {
         "data (samples)": "200",
         "noise (variance)": "0.5",
         "ridge": "0.1",
+    },
+    "05_transfer_learning": {
+        "source and target": "10 templates to 10 others",
+        "labels (a class)": "20",
     },
 }
 
