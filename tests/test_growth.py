@@ -83,6 +83,22 @@ def test_wider_computes_the_same(name, noise, seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", [name for name in NETS if name != "residual"])
+def test_fresh_units_change_nothing_and_are_no_copies(name, seed):
+    small = moved(name, seed)
+    big = growth.widen(small, seed=seed, units="fresh", **wider(name))
+    assert difference(small, big) < 1e-5
+    new = models.build(big.shape, seed)
+    makes = {key: p for key, p in big.plan.pieces.items() if any(not t.reads for t in p.takes)}
+    for key, piece in makes.items():
+        (take,) = [take for take in piece.takes if not take.reads]
+        fresh = take.share == 0
+        assert fresh.any() and not fresh.all()
+        drawn = new.get_parameter(key).detach()[fresh]
+        assert torch.equal(big.get_parameter(key).detach()[fresh], drawn)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", NETS)
 def test_deeper_computes_the_same(name, seed):
     small = moved(name, seed)
@@ -153,6 +169,9 @@ REFUSED = [
     (lambda: growth.widen(moved("MLP", 0)), "name at least one of width"),
     (lambda: growth.widen(moved("MLP", 0), n_head=4), "n_head.*'width'"),
     (lambda: growth.widen(moved("MLP", 0), width=20, noise=-1), "noise=-1"),
+    (lambda: growth.widen(moved("MLP", 0), width=20, units="new"), "units='new'.*'fresh'"),
+    (lambda: growth.widen(moved("MLP", 0), noise=1, width=20, units="fresh"), "noise=1.*must be 0"),
+    (lambda: growth.widen(moved("residual", 0), width=24, units="fresh"), "fresh.*'copies'"),
     (lambda: growth.widen(moved("residual", 0), width=20), "width=12.*try 24"),
     (lambda: growth.widen(moved("grouped GPT", 0), n_head=8), "n_head.*share keys"),
     (lambda: growth.widen(models.build(replace(GPT, n_expert=2)), d_ff=200), "n_expert=2.*dense"),

@@ -37,6 +37,22 @@ def test_moments_grow_as_gradients_do(name):
             assert torch.allclose(mapped[key][moment], real[key][moment], atol=1e-6), key
 
 
+@pytest.mark.parametrize("name", [name for name in NETS if name != "residual"])
+def test_fresh_units_have_no_moments_and_old_ones_keep_theirs(name):
+    small = moved(name, 1)
+    big = growth.widen(small, units="fresh", **wider(name))
+    mapped, real = growth.carry(gradients(small), big), gradients(big)
+    for key, piece in big.plan.pieces.items():
+        got, wanted = mapped[key]["exp_avg"], real[key]["exp_avg"]
+        known = torch.ones_like(got, dtype=torch.bool)
+        for take in piece.takes:
+            sizes = [1] * got.dim()
+            sizes[take.dim] = -1
+            known &= (take.share > 0).view(sizes)
+        assert torch.allclose(got[known], wanted[known], atol=1e-6), key
+        assert not got[~known].any(), key
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_old_layers_keep_their_gradients_in_a_deeper_net(name):
     small = moved(name, 1)

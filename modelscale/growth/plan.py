@@ -21,7 +21,7 @@ class Take:
 
     dim: int
     entries: Tensor  # positions in the old parameter, one for each in the new
-    share: Tensor  # one over the number of copies, for each
+    share: Tensor  # one over the number of copies, for each; 0 of a fresh unit
     reads: bool  # weights that read the units; otherwise they make them
 
 
@@ -97,8 +97,8 @@ def _moment(key, value, takes):
         return value.clone()
     for take in takes:
         value = value.index_select(take.dim, take.entries.to(value.device))
-        if not take.reads:
-            value = value * _along(take, value) ** POWERS[key]
+        share = _along(take, value)  # 0 for fresh units: nothing is known of them
+        value = value * (share > 0 if take.reads else share ** POWERS[key])
     return value.clone()
 
 

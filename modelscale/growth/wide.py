@@ -4,33 +4,38 @@ from dataclasses import replace
 
 import torch
 
-from .. import check
+from .. import check, models
 from .plan import Piece, Plan, Take
 from .units import groups
 
 ORDERS = ("norm", "first", "random")
+UNITS = ("copies", "fresh")
 
 
-def widen(model, noise: float = 0.0, seed: int = 0, **sizes: int):
-    """A wider copy of `model` with the same outputs: each new unit is a copy of an old one.
+def widen(model, noise: float = 0.0, seed: int = 0, units: str = "copies", **sizes: int):
+    """A wider copy of `model` with the same outputs.
 
     `sizes` name what grows: `width` of an MLP, residual MLP or conv net; `n_head` and `d_ff` of a
-    GPT, whose `d_model` and head size stay. What reads a unit is divided among its copies: in equal
-    parts at `noise` 0, and then the copies stay equal for ever; in unequal ones above, by about
-    this share of each weight, and the sum, so the output, still stays.
+    GPT, whose `d_model` and head size stay. New units are "copies" of old ones. What reads a unit
+    is divided among its copies: in equal parts at `noise` 0, and then the copies stay equal for
+    ever; in unequal ones above, by about this share of each weight, and the sum, so the output,
+    still stays. Or they are "fresh": drawn like those of a new network, and read with weights of 0.
 
-    A residual net can grow by whole multiples alone: copied equally often, its units keep mean and
-    variance in the layer norms. `growth.carry` takes the optimizer state along.
+    A residual net can grow by whole multiples of copies alone: copied equally often, its units keep
+    mean and variance in the layer norms. `growth.carry` takes the optimizer state along.
 
-    Raises: ValueError for a size that is smaller, or that the network does not have, and for heads
-    that share keys and values.
+    Raises: ValueError for a size that is smaller, or that the network does not have, for heads that
+    share keys and values, and for fresh units with noise or below a layer norm.
     Source: Chen 2016 (Net2Net), section 2; unequal parts in place of its added noise.
     Taught in: 06_growing_models.
     """
     check.number("noise", noise, above=False)
     check.integer("seed", seed, 0)
+    check.one_of("units", units, UNITS)
     generator = torch.Generator().manual_seed(seed)
     shape = _resized(model, sizes, smaller=False)
+    if units == "fresh":
+        return _freshly(model, shape, sizes, noise, seed)
 
     def chosen(group, n):
         if group.normed:
@@ -47,6 +52,30 @@ def widen(model, noise: float = 0.0, seed: int = 0, **sizes: int):
         return weight
 
     return _taken(model, shape, sizes, chosen).build(model, adjusted)
+
+
+def _freshly(model, shape, sizes, noise, seed):
+    """The wider network whose new units are drawn from `seed` and not read yet."""
+    if noise:
+        raise ValueError(f"noise={noise!r}: it must be 0, as fresh units have no copies to part.")
+    if any(group.normed for group in groups(model)):
+        raise ValueError(
+            "units='fresh': it must be 'copies' in a residual net, as fresh units would change what"
+            " its layer norms see."
+        )
+    drawn = dict(models.build(shape, seed).named_parameters())
+
+    def chosen(group, n):
+        return torch.arange(n) % group.n
+
+    def adjusted(name, weight, piece):
+        for take in piece.takes:
+            if not take.reads:
+                old = take.share.bool().view(-1, *[1] * (weight.dim() - 1)).to(weight.device)
+                weight = torch.where(old, weight, drawn[name].to(weight.device))
+        return weight
+
+    return _taken(model, shape, sizes, chosen, fresh=True).build(model, adjusted)
 
 
 def narrow(model, by: str = "norm", seed: int = 0, **sizes: int):
@@ -106,14 +135,19 @@ def _resized(model, sizes, smaller):
     return replace(model.shape, **sizes)
 
 
-def _taken(model, shape, sizes, chosen) -> Plan:
-    """The plan in which each group that changes keeps the units that `chosen(group, n)` names."""
+def _taken(model, shape, sizes, chosen, fresh=False) -> Plan:
+    """The plan in which each group that changes keeps the units that `chosen(group, n)` names.
+
+    With `fresh`, those behind the old ones have a share of nothing.
+    """
     takes = {name: [] for name, _ in model.named_parameters()}
     for group in groups(model):
         if group.dial not in sizes:
             continue
         units = chosen(group, sizes[group.dial])
         share = 1 / torch.bincount(units, minlength=group.n)[units]
+        if fresh:
+            share = (torch.arange(len(units)) < group.n).float()
         for site in group.sites:
             entries = site.entries(units, group.n)
             shares = share.repeat_interleave(site.block).repeat(site.sections)
