@@ -101,6 +101,7 @@ def test_bfloat16_reaches_the_loss_of_float32():
     assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.02
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # Python 3.13.0 alone
 def test_a_compiled_network_is_trained_to_the_same_weights(monkeypatch):
     seen, compiled = [], torch.compile
 
