@@ -6,7 +6,7 @@ from .base import differs, exercise
 
 @exercise("two all-reduces a layer forward, two backward, each of all activations.")
 def check_tensor_parallel_traffic(answer):
-    """Whether `answer(n_layer, d_model, tokens, ranks, value_bytes)` is what a rank sends."""
+    """Whether `answer` is what a rank sends in a training step of split layers."""
     for case in ((2, 64, 128, 2, 4), (96, 12_288, 2_048, 8, 2), (24, 1_024, 4_096, 4, 2)):
         n_layer, d_model, tokens, ranks, value_bytes = case
         message = tokens * d_model * value_bytes
@@ -29,7 +29,9 @@ def check_dropped_tokens(answer):
         got = answer(list(chosen), capacity)
         if got is None or got is ...:
             return f"dropped_tokens({chosen}, {capacity}) gives nothing back yet."
-        if [int(token) for token in got] != wanted:
+        if not isinstance(got, list | tuple):
+            return f"dropped_tokens({chosen}, {capacity}) gives {got!r}, which is not a list."
+        if list(got) != wanted:
             return f"dropped_tokens({chosen}, {capacity}) gives {got!r}, which is not right."
     return None
 
@@ -39,7 +41,7 @@ def check_forgotten_operator(answer):
     """Whether `answer` names what the broken block of the break-it lab forgot."""
     wrong = {
         "a": "then the output would be wrong, and it is equal.",
-        "c": "a bias counted twice would change the output (unless it is 0), and no gradient of x.",
+        "c": "the biases are still 0 here, so nothing would differ yet; after a step it would.",
         "d": "ranks that mix heads up would give another output.",
     }
     choice = str(answer).strip().lower()
