@@ -20,9 +20,8 @@ def named(name: str):
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"{name!r}: no such function ({error}). Is its folder on PYTHONPATH?"
-        ) from error
+        remedy = "Check its spelling, and that its folder is on PYTHONPATH."
+        raise ValueError(f"{name!r}: it must be a function ({error}). {remedy}") from error
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 LIVE = "MODELSCALE_LIVE"  # set for the ranks of `run`, whose caller shows progress
 _PACE_S = {True: 0.25, False: 1.0}  # seconds between two reports, live or in a shell
+_LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the interface's name, by platform
 _last = {"report": float("-inf")}  # when this process reported
 
 
@@ -94,10 +95,18 @@ def join_group(timeout_s: float | None = None) -> None:
     limit = None if timeout_s is None else timedelta(seconds=timeout_s)
     if "RANK" in os.environ:
         dist.init_process_group(backend, timeout=limit)
-    else:  # a plain `python`: nobody else is there, and nothing need listen
+    else:  # a plain `python`, where nobody else is
+        keep_to_loopback(os.environ)
         dist.init_process_group(
             backend, store=dist.HashStore(), rank=0, world_size=1, timeout=limit
         )
+
+
+def keep_to_loopback(env) -> None:
+    """Nothing: in the environment `env`, gloo is told to use the loopback interface alone."""
+    env.pop("GLOO_SOCKET_IFNAME", None)
+    if sys.platform in _LOOPBACK:
+        env["GLOO_SOCKET_IFNAME"] = _LOOPBACK[sys.platform]
 
 
 def _joined(fn, kwargs):

@@ -27,7 +27,6 @@ from .team import Team
 _METHOD = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
 _WINDOWS = sys.platform == "win32"
 _PRELOAD = ["modelscale.parallel.worker", "cloudpickle", "torch", "torch.distributed"]
-_LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the interface's name, by platform
 _START_S = 120  # for new interpreters to import torch, from a slow disk too
 _LONGEST_S = 1e6  # eleven days: longer waits overflow the system's calls
 _GRACE_S = 0.1  # for reports under way when a rank has failed
@@ -127,9 +126,7 @@ def _job(payload, ranks, port, timeout_s):
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     env["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # no rank opens a store of its own
     env[entry.LIVE] = "1"
-    env.pop("GLOO_SOCKET_IFNAME", None)
-    if sys.platform in _LOOPBACK:
-        env["GLOO_SOCKET_IFNAME"] = _LOOPBACK[sys.platform]
+    entry.keep_to_loopback(env)
     cells = {name: e for name, e in linecache.cache.items() if len(e) == 4 and e[1] is None}
     return worker.Job(payload, env, cells, timeout_s, _WINDOWS)
 
