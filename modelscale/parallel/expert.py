@@ -84,7 +84,8 @@ class ExpertParallel(nn.Module):
         arriving = arriving_sizes.view(ranks, -1)
         got = arriving.sum(1).tolist()
         here = exchange(going, got, sent, self.group)
-        expert = torch.arange(len(self.experts)).repeat(ranks).repeat_interleave(arriving_sizes)
+        here_numbers = torch.arange(len(self.experts), device=going.device)
+        expert = here_numbers.repeat(ranks).repeat_interleave(arriving_sizes)
         order = expert.argsort(stable=True)  # expert by expert, each with all ranks' tokens
         parts = here.index_select(0, order).split(arriving.sum(0).tolist())
         y = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
@@ -111,12 +112,12 @@ def dispatch(chosen: torch.Tensor, n_expert: int, limit: int | None = None) -> D
     Taught in: 09_model_parallel.
     """
     n_tokens, active = chosen.shape
-    numbers = torch.arange(n_tokens * active).view(n_tokens, active)
+    numbers = torch.arange(n_tokens * active, device=chosen.device).view(n_tokens, active)
     waiting, numbers = chosen.T.flatten(), numbers.T.flatten()  # in the order of precedence
     order = waiting.argsort(stable=True)
     sizes = torch.bincount(waiting, minlength=n_expert)
     first = sizes.cumsum(0) - sizes  # where each expert's queue begins in `order`
-    place = torch.arange(len(order)) - first[waiting[order]]
+    place = torch.arange(len(order), device=chosen.device) - first[waiting[order]]
     taken = order if limit is None else order[place < limit]
     kept_sizes = sizes if limit is None else sizes.clamp(max=limit)
     return Dispatch(numbers[taken], kept_sizes, len(order) - len(taken))

@@ -112,9 +112,11 @@ def share(lengths: list[int], rank: int, ranks: int) -> torch.Tensor:
 
 def own_part(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What this rank holds of the dense model's `tensors` (weights, or gradients, by name)."""
-    places = _places(model)
-    cut = {name: t.index_select(*places[name]) for name, t in tensors.items() if name in places}
-    return {name: cut.get(name, tensor) for name, tensor in tensors.items()}
+    places, own = _places(model), dict(tensors)
+    for name in places.keys() & tensors.keys():
+        dim, index = places[name]
+        own[name] = tensors[name].index_select(dim, index.to(tensors[name].device))
+    return own
 
 
 def whole(
@@ -131,7 +133,8 @@ def whole(
             dim, index = places[name]
             shape = list(tensor.shape)
             shape[dim] *= group.size()
-            mine = tensor.new_zeros(shape).index_copy_(dim, index, tensor.detach())
+            mine = tensor.new_zeros(shape)
+            mine.index_copy_(dim, index.to(tensor.device), tensor.detach())
             dense[name] = all_reduce(mine, group)
     return dense
 
