@@ -7,8 +7,9 @@ import textwrap
 
 import nbclient
 import nbformat
+from jupyter_client import KernelManager
 
-from processes import ROOT, alive, gone, script
+from processes import ROOT, alive, gone, left_behind, script, surroundings
 
 
 def outputs(tmp_path, monkeypatch, cells):
@@ -22,7 +23,8 @@ def outputs(tmp_path, monkeypatch, cells):
 
 
 def shown(output):
-    return output.get("text") or "\n".join(output.get("traceback", []))
+    data = output.get("data", {}).get("text/plain", "")
+    return output.get("text") or "\n".join(output.get("traceback", [])) or data
 
 
 def test_a_notebook_cell(tmp_path, monkeypatch):
@@ -34,6 +36,7 @@ def test_a_notebook_cell(tmp_path, monkeypatch):
             total = torch.tensor(dist.get_rank())
             dist.all_reduce(total)
             print("sum", total.item())
+            parallel.report(1, 2)
             return total.item() if not fail else 1 / (dist.get_rank() - 1)
         print(parallel.run(ranks_sum, False))
         """,
@@ -51,8 +54,11 @@ def test_a_notebook_cell(tmp_path, monkeypatch):
     works, raises, interrupted, after = outputs(tmp_path, monkeypatch, cells)
     assert works.splitlines()[-1] == "[1, 1]"
     assert sorted(works.splitlines()[:-1]) == ["[rank 0] sum 1", "[rank 1] sum 1"]
-    assert "rank 1 failed first" in raises and "ZeroDivisionError" in raises
-    assert "return total.item() if not fail else 1 / (dist.get_rank() - 1)" in raises
+    error = raises[raises.index("RankError") :]
+    assert error.startswith("RankError: rank 1 failed first\nTraceback (most recent call last):\n")
+    assert "  Cell In[1], line 8, in ranks_sum\n    return total.item() if not fail" in error
+    assert error.endswith("  Cell In[2], line 1, in <module>\n    parallel.run(ranks_sum, True)")
+    assert "[rank 1] 1/2" in raises[: raises.index("RankError")]  # where it was stays on the page
     assert "KeyboardInterrupt" in interrupted and "RankError" not in interrupted
     assert after.splitlines()[-1] == "[] [1, 1]"
 
@@ -72,7 +78,7 @@ def test_an_unguarded_script_runs_once_and_leaves_no_file(tmp_path):
     )
     out, err = process.communicate(timeout=60)
     assert (out, err) == ("top\n[2, 2]\n", "")
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert left_behind(tmp_path) == []
 
 
 def test_killing_the_caller_ends_the_ranks_and_leaves_no_file(tmp_path):
@@ -95,7 +101,31 @@ def test_killing_the_caller_ends_the_ranks_and_leaves_no_file(tmp_path):
     process.kill()
     process.communicate(timeout=20)
     assert gone(pids)
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert left_behind(tmp_path) == []
+
+
+def test_killing_the_kernel_ends_the_ranks_and_leaves_no_file(tmp_path):
+    kernel = KernelManager()
+    kernel.start_kernel(env=surroundings(tmp_path), cwd=tmp_path)
+    client = kernel.blocking_client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    client.execute(
+        "import os, time\n"
+        "from modelscale import parallel\n"
+        "def f():\n"
+        "    print('pids', os.getpid(), os.getppid())\n"
+        "    time.sleep(100)\n"
+        "parallel.run(f)"
+    )
+    printed = ""
+    while printed.count("pids") < 2:
+        printed += client.get_iopub_msg(timeout=60)["content"].get("text", "")
+    client.stop_channels()
+    kernel.shutdown_kernel(now=True)
+    pids = {int(word) for word in printed.split() if word.isdigit()}
+    assert len(pids) == 3 and gone(pids)
+    assert left_behind(tmp_path) == []
 
 
 def test_importing_the_package_loads_no_torch():
