@@ -46,10 +46,11 @@ METHODS = (
     "probe, then fine-tune",
     "LoRA",
 )
+FEWER = ("scratch", "random features", "freeze 3", "fine-tune", "probe, then fine-tune")
 RUNS = (  # target, width, methods, labels a class
     ("moved digits", 8, METHODS, LABELS),
     ("signals", 24, METHODS, LABELS),
-    ("digits", 8, METHODS, (1, 5, 20, 100)),
+    ("digits", 8, FEWER, (1, 5, 20, 100)),
     ("moved digits", 4, ("scratch", "fine-tune"), LABELS),
     ("moved digits", 2, ("scratch", "fine-tune"), LABELS),
     ("moved digits", 8, ("scratch, longer",), (5, 50)),
