@@ -26,6 +26,11 @@ GROUPS = {  # of buttons: each is pressed in this order, the one pressed at firs
     "03_tuning_at_scale": [("sgd", "adamw"), ("muP", "standard")],
     "04_overfitting": [],
     "05_transfer_learning": [],
+    "08_data_parallel": [
+        ("MLP 4 x 1024", "GPT 4 x 256", "MLP 3 x 128"),
+        ("batch per worker", "fixed batch"),
+        ("in turn", "overlap"),
+    ],
 }
 LISTS = {
     "00_your_machine": {"n": "16"},
@@ -45,6 +50,11 @@ LISTS = {
     "05_transfer_learning": {
         "source and target": "10 templates to 10 others",
         "labels (a class)": "20",
+    },
+    "08_data_parallel": {
+        "workers": "64",
+        "batch (samples)": "2048",
+        "bandwidth (GB/s)": "10",
     },
 }
 
