@@ -1,0 +1,62 @@
+"""Seconds of the ring all-reduce by hand and of gloo's own, by message size, in turn.
+
+    python benchmarks/ring.py [--ranks 2 4] [--launches 5]
+
+Each launch starts fresh ranks and takes the median of 15 timings a size; the result holds all
+launches, and their medians' ratio. The ranks' steps predict the ring, as in notebook 08.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch.distributed as dist
+
+from modelscale import parallel
+from modelscale.dial import describe_machine
+from modelscale.parallel import clock, ring
+
+OUT = Path(__file__).resolve().parent / "results" / "ring.json"
+SIZES = [4**k for k in range(1, 13)]  # bytes, to 16.8 MB
+WAYS = {"step": clock.ring_step, "by_hand": ring.all_reduce, "gloo": dist.all_reduce}
+
+
+def main():
+    """Nothing: times all sizes and writes seconds, ratios and the predicted seconds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--launches", type=int, default=5)
+    args = parser.parse_args()
+    parallel.warm_up("modelscale.parallel.clock")
+    result = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "ranks": {}}
+    for ranks in args.ranks:
+        result["ranks"][ranks] = compare(ranks, args.launches)
+        print(ranks, json.dumps(result["ranks"][ranks]["ratio"]), flush=True)
+    OUT.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def compare(ranks: int, launches: int) -> dict:
+    """Seconds by size of each way, one row a launch; gloo's over ours; seconds predicted."""
+    runs = [
+        parallel.run(clock.message_s, WAYS, SIZES, 15, ranks=ranks, timeout_s=300)[0]
+        for _ in range(launches)
+    ]
+    seconds = {way: np.array([run[way] for run in runs]) for way in WAYS}
+    link = ring.fit_link(SIZES, np.median(seconds["step"], 0))
+    ratio = np.median(seconds["gloo"] / seconds["by_hand"], 0)
+    return {
+        "bytes": SIZES,
+        "seconds": {
+            way: [[float(f"{s:.3g}") for s in row] for row in seconds[way]] for way in WAYS
+        },
+        "ratio": [round(float(r), 2) for r in ratio],
+        "latency_s": float(f"{link.latency_s:.3g}"),
+        "bytes_per_s": float(f"{link.bytes_per_s:.3g}"),
+        "predicted_s": [float(f"{link.all_reduce_s(size, ranks):.3g}") for size in SIZES],
+    }
+
+
+if __name__ == "__main__":
+    main()
