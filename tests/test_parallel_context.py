@@ -1,6 +1,9 @@
 """Proves that ring attention is full causal attention, forward and backward, keeps nothing that
 grows with the whole sequence, and sends the keys and values once round."""
 
+import sys
+
+import cloudpickle
 import pytest
 import torch
 import torch.distributed as dist
@@ -8,6 +11,8 @@ from torch.nn import functional as F
 
 from modelscale import parallel
 from modelscale.parallel import context, traffic
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # ranks need not import pytest
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 

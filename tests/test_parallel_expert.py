@@ -2,14 +2,18 @@
 of experts and router; that a full expert drops what comes last, that the drops are counted and
 give nothing, and that all other tokens are as they were."""
 
+import sys
 from dataclasses import replace
 
+import cloudpickle
 import pytest
 import torch
 import torch.distributed as dist
 
 from modelscale import count, models, parallel
 from modelscale.parallel import expert, traffic
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # ranks need not import pytest
 
 GPT = count.Transformer(1, 32, 4, 61, 24, n_expert=4, n_expert_active=2)
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}

@@ -2,9 +2,11 @@
 gradients, and the weights after some steps, by hand and by DTensor, alone and under data
 parallelism; that each rank holds its share alone, and sends the bytes that `count` says."""
 
+import sys
 import time
 from dataclasses import replace
 
+import cloudpickle
 import pytest
 import torch
 import torch.distributed as dist
@@ -13,6 +15,8 @@ from torch.nn import functional as F
 
 from modelscale import count, models, parallel
 from modelscale.parallel import operators, tensor, traffic, vocabulary
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # ranks need not import pytest
 
 PLAIN = count.Transformer(2, 32, 4, 60, 24)
 MODERN = replace(
@@ -352,3 +356,12 @@ def test_linear_maps_without_bias_stay_without():
     assert tensor.ColumnLinear(linear, index, lambda x: x).bias is None
     row = tensor.RowLinear(linear, index, lambda x: x)
     torch.testing.assert_close(row(torch.ones(1, 2)), linear.weight[:, :2].sum(1)[None])
+
+
+def test_the_meter_does_not_load_the_compiler():
+    def loaded():
+        with traffic.Meter() as meter:
+            operators.all_reduce(torch.ones(2), dist.group.WORLD)
+        return "torch._dynamo" in sys.modules, meter.counts
+
+    assert parallel.run(loaded, ranks=1) == [(False, {"all_reduce": 1})]

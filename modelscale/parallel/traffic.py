@@ -52,6 +52,11 @@ class Meter(TorchDispatchMode):
                 self.calls.append((NAMES[name], _largest((args, result))))
         return result
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        """False: torch would otherwise load its compiler, two seconds in every rank."""
+        return False
+
     @property
     def counts(self) -> dict[str, int]:
         """How often each collective was called."""
