@@ -1,12 +1,24 @@
-"""Proves that notebook 08's checkers tell right from plausibly wrong, and that each suspect of its
-break-it lab shows the symptom of its own fault and of no other.
+"""Proves that notebook 08's checkers tell right from plausibly wrong, that each suspect of its
+break-it lab shows the symptom of its own fault and of no other, and that its stored sweep is whole,
+comes from its script, and shows what the notebook says of it.
 """
+
+import importlib.util
+import json
+import math
+from datetime import date
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from modelscale import count, data, parallel
 from modelscale.exercises import Verdict, data_parallel
+from modelscale.tuning import noise_scale
+
+ROOT = Path(__file__).parents[1]
+STORED = ROOT / "notebooks" / "results" / "critical_batch.json"
 
 STAGES = [
     lambda ranks: 16,
@@ -153,3 +165,70 @@ def test_each_suspect_shows_its_own_symptom(symptoms):
             if fault in ("order", "means"):
                 assert found["even"] < 1e-6 and found["gradient"] == pytest.approx(1, abs=1e-4)
             assert (found["uneven"] > 0.01) == (fault != "order")
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """The file of the sweep, and the steps of its cells by optimizer, batch and rate."""
+    content = json.loads(STORED.read_text())
+    return content, {(c["optimizer"], c["batch"], c["lr"]): c["steps"] for c in content["cells"]}
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script that made it."""
+    path = ROOT / "experiments" / "critical_batch.py"
+    spec = importlib.util.spec_from_file_location("critical_batch", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_stored_sweep_is_whole_and_says_where_it_comes_from(stored, script):
+    content, cells = stored
+    wanted = [(o, b, lr) for o, b in product(script.LRS, script.STEPS) for lr in script.LRS[o]]
+    assert list(cells) == wanted
+    assert content["seeds"] == list(script.SEEDS) and len(script.SEEDS) >= 3
+    assert content["target"] == script.TARGET and content["seconds"] > 0
+    assert "cores" in content["machine"] and date.fromisoformat(content["date"]).year >= 2025
+    for (_, batch, _), steps in cells.items():
+        assert len(steps) == len(script.SEEDS)
+        assert all(s is None or 0 < s <= script.STEPS[batch] for s in steps)
+
+
+def test_the_script_makes_the_same_again(stored, script):
+    """One cell of the cheapest kind: a batch of 256, three seeds, 350 steps."""
+    (cell,) = script.sweep("sgd", 256, [2.0**-2])
+    assert cell["steps"] == pytest.approx(stored[1]["sgd", 256, 2.0**-2], rel=0.1, abs=2)
+
+
+def test_steps_are_read_off_between_two_records(script):
+    history = script.fit_many.__globals__["History"]()
+    history.step, history.test_loss = [10, 20, 30], [2.0, 1.5, 1.3]
+    assert script.steps_to(history, 1.4) == 25 and script.steps_to(history, 2.5) == 10
+    assert script.steps_to(history, 1.0) is None
+    history.test_loss = [math.nan, 1.5, 1.3]
+    assert script.steps_to(history, 1.6) == 20
+
+
+def test_the_stored_sweep_shows_a_critical_batch_and_both_rules(stored):
+    _, cells = stored
+    batches = sorted({batch for _, batch, _ in cells})
+
+    def steps(optimizer, batch, lr):
+        runs = cells.get((optimizer, batch, lr), [None])
+        return float(np.median([math.inf if s is None else s for s in runs]))
+
+    for optimizer, factor, other in (("sgd", 1.0, 0.5), ("adamw", 0.5, 1.0)):
+        lrs = sorted({lr for o, _, lr in cells if o == optimizer})
+        fewest = {b: min(steps(optimizer, b, lr) for lr in lrs) for b in batches}
+        _, critical = noise_scale.fit_critical(batches, list(fewest.values()))
+        assert 100 < critical < 400
+        base = min(lrs, key=lambda lr, o=optimizer: steps(o, 16, lr))
+        for batch in (64, 256):
+            follows, misses = (
+                steps(optimizer, batch, base * (batch / 16) ** power) / fewest[batch]
+                for power in (factor, other)
+            )
+            assert follows < 1.15 < misses
+        assert steps(optimizer, 1024, base * 64**factor) > 1.15 * fewest[1024]
