@@ -7,8 +7,10 @@ import textwrap
 
 import nbclient
 import nbformat
+import pytest
 from jupyter_client import KernelManager
 
+from modelscale.parallel import launch
 from processes import ROOT, alive, gone, left_behind, script, surroundings
 
 
@@ -79,6 +81,23 @@ def test_an_unguarded_script_runs_once_and_leaves_no_file(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (out, err) == ("top\n[2, 2]\n", "")
     assert left_behind(tmp_path) == []
+
+
+@pytest.mark.skipif(launch._METHOD != "forkserver", reason="ranks are not forked here")
+def test_modules_named_beforehand_are_imported_once_for_all_ranks(tmp_path):
+    process = script(
+        tmp_path,
+        """
+        import sys
+        from modelscale import parallel
+        parallel.warm_up("colorsys")
+        def f():
+            return "colorsys" in sys.modules, "this" in sys.modules
+        print(parallel.run(f))
+        """,
+    )
+    out, err = process.communicate(timeout=60)
+    assert (out, err) == ("[(True, False), (True, False)]\n", "")
 
 
 def test_killing_the_caller_ends_the_ranks_and_leaves_no_file(tmp_path):
