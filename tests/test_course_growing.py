@@ -155,7 +155,7 @@ def script(name):
     return module
 
 
-@pytest.mark.parametrize("name", ["growing", "growing_steps"])
+@pytest.mark.parametrize("name", ["growing", "growing_gpt", "growing_steps"])
 def test_a_stored_sweep_says_where_it_comes_from(name):
     content = stored(name)
     assert content["seconds"] > 0 and "cores" in content["machine"]
@@ -194,6 +194,20 @@ def test_every_run_of_the_steps_is_whole_and_spends_the_same():
         assert len(run["flops"]) == len(run["loss"]) == 6 * (doublings + 1)
         assert abs(run["flops"][-1] / run["budget_flops"] - 1) < 0.02
         assert set(run["grown_at_flops"]) <= set(run["flops"])
+
+
+def test_every_gpt_is_there_and_spends_its_whole_budget():
+    sweep, content = script("growing_gpt"), stored("growing_gpt")
+    keys = [(r["budget_flops"], r["method"], r["seed"]) for r in content["runs"]]
+    assert keys == [(b, m, s) for b in sweep.BUDGETS for m in sweep.METHODS for s in sweep.SEEDS]
+    big = (sweep.BIG.params, True)
+    ends = {"shallow": (sweep.SHALLOW.params, False), "thin": (sweep.THIN.params, False)}
+    ends |= {"scratch": (sweep.BIG.params, False)}
+    for run in content["runs"]:
+        assert abs(run["curve"]["flops"][-1] / run["budget_flops"] - 1) < 0.02
+        grew = run["grown_at_flops"] > 0
+        assert (run["params"], grew) == ends.get(run["method"], big)
+        assert run["lr"] == content["lrs"][int(np.argmin(run["tried"]))]
 
 
 def test_the_script_of_the_steps_makes_the_same_again():

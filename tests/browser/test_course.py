@@ -26,6 +26,7 @@ GROUPS = {  # of buttons: each is pressed in this order, the one pressed at firs
     "03_tuning_at_scale": [("sgd", "adamw"), ("muP", "standard")],
     "04_overfitting": [],
     "05_transfer_learning": [],
+    "06_growing_models": [("equal copies", "fresh neurons", "unequal copies")],
     "08_data_parallel": [
         ("MLP 4 x 1024", "GPT 4 x 256", "MLP 3 x 128"),
         ("batch per worker", "fixed batch"),
@@ -51,6 +52,7 @@ LISTS = {
         "source and target": "10 templates to 10 others",
         "labels (a class)": "20",
     },
+    "06_growing_models": {"first width (neurons)": "16", "budget (FLOPs)": "1.24 G"},
     "08_data_parallel": {
         "workers": "64",
         "batch (samples)": "2048",
