@@ -5,14 +5,12 @@ import ctypes
 import errno
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import sys
 import tempfile
 import threading
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -23,6 +21,9 @@ import torch.distributed as dist
 from modelscale import parallel
 from modelscale.parallel import launch
 from processes import gone
+
+resource = pytest.importorskip("resource", reason="Windows has neither limits nor a fork server")
+forkserver = pytest.importorskip("multiprocessing.forkserver")
 
 SOON_S = 10  # within which every fault is told
 
@@ -273,8 +274,8 @@ def test_a_server_that_failed_is_replaced():
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere locks are no files")
 def test_a_named_lock_of_a_rank_is_removed():
     def lock(fail):
-        held = multiprocessing.get_context("spawn").Lock()
-        name = held._semlock.name
+        sys.held = multiprocessing.get_context("spawn").Lock()  # as modules hold theirs
+        name = sys.held._semlock.name
         assert Path(f"/dev/shm/sem.{name[1:]}").exists()
         if fail:
             raise ValueError(name)

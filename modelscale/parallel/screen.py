@@ -23,8 +23,7 @@ class Screen:
 
     def show(self, rank: int, data: bytes, last: bool = False) -> None:
         """Nothing: prints the lines that `data` completes (the `last`, whole or not)."""
-        text = (self.texts.pop(rank, b"") + data).replace(b"\r\n", b"\n")
-        *lines, text = text.split(b"\n")
+        *lines, text = (self.texts.pop(rank, b"") + data).split(b"\n")
         if last and text and not text.startswith(b"\r"):
             lines, text = [*lines, text], b""
         if lines:
