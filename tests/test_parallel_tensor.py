@@ -1,9 +1,8 @@
 """Proves that a network split over ranks is the dense network: outputs, losses, input and weight
 gradients, and the weights after some steps, by hand and by DTensor, alone and under data
-parallelism; that each rank holds its share alone, and sends the bytes that `count` says."""
+parallelism; and that each rank holds its share alone."""
 
 import sys
-import time
 from dataclasses import replace
 
 import cloudpickle
@@ -208,79 +207,6 @@ def test_dtensor_gives_the_same_with_as_many_collectives():
     parallel.run(check_dtensor, ranks=2)
 
 
-def sent_by_layer(sequence):
-    """(bytes by the meter, bytes by the kernel, calls) of a block's forward and backward pass."""
-    group = dist.group.WORLD
-    block = tensor.split(dense_of(PLAIN).blocks[0], group, sequence)
-    tokens = TOKENS * 64
-    x = torch.randn(2, tokens // (group.size() if sequence else 1), PLAIN.d_model)
-    x.requires_grad_()
-    for parameter in block.parameters():  # what follows is the layer's own traffic alone
-        parameter.requires_grad_(False)
-    block(x).sum().backward()  # connects the ranks
-    dist.barrier()
-    with traffic.Meter() as meter:
-        before = traffic.written_bytes()
-        y = block(x)
-        between = traffic.written_bytes()
-        forward = meter.sent_bytes(group.size())
-        y.sum().backward()
-        after = traffic.written_bytes()
-    backward = meter.sent_bytes(group.size()) - forward
-    written = None if before is None else (between - before, after - between)
-    return (forward, backward), written, meter.counts
-
-
-@pytest.mark.parametrize(
-    ("sequence", "calls"),
-    [(False, {"all_reduce": 4}), (True, {"all_gather": 4, "all_to_all": 4})],
-)
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_a_layer_sends_the_bytes_that_are_counted(ranks, sequence, calls):
-    wanted = count.tensor_parallel_bytes(PLAIN, 2, TOKENS * 64, ranks)
-    for noted, written, counts in parallel.run(sent_by_layer, sequence, ranks=ranks):
-        assert noted == (wanted, wanted)
-        assert counts == calls
-        if written is not None:  # Linux
-            assert written == pytest.approx((wanted, wanted), rel=0.01)
-
-
-def test_the_meter_names_every_collective_and_its_bytes():
-    def all_kinds():
-        group, x = dist.group.WORLD, torch.ones(2, 8, 4)
-        with traffic.Meter() as meter:
-            operators.all_reduce(x, group)
-            operators.all_gather(x, group)
-            operators.reduce_scatter(x, group)
-            dist.reduce_scatter_single(x[:1].clone(), x)
-            peer = 1 - group.rank()
-            ops = [dist.P2POp(dist.isend, x, peer), dist.P2POp(dist.irecv, x.clone(), peer)]
-            for work in dist.batch_isend_irecv(ops):
-                work.wait()
-        return meter.calls, meter.sent_bytes(2)
-
-    names = ["all_reduce", "all_gather", "all_to_all", "reduce_scatter", "send"]
-    calls, sent = parallel.run(all_kinds, ranks=2)[0]
-    assert calls == list(zip(names, [256, 512, 256, 256, 256], strict=True))
-    assert sent == 256 + 256 + 128 + 128 + 256
-
-
-def test_time_is_taken_from_where_all_ranks_begin_and_not_the_first_time():
-    def timed():
-        late, calls = 0.02 * dist.get_rank(), []
-
-        def work():
-            calls.append(None)
-            time.sleep(0.01 if len(calls) > 1 else 1.0)
-            time.sleep(late)  # the others wait for the last one at the barrier, outside the clock
-
-        return traffic.wall_s(work, dist.group.WORLD, timings=3), len(calls)
-
-    (first, calls), (second, _) = parallel.run(timed, ranks=2)
-    assert calls == 4
-    assert 0.01 <= first < 1 and 0.03 <= second < 1  # busy machines take longer, not a second
-
-
 def test_vocabulary_loss_is_the_dense_one_and_survives_large_logits():
     def both(scale):
         group = dist.group.WORLD
@@ -337,31 +263,9 @@ def test_share_takes_a_part_of_each():
             tensor.share(*bad)
 
 
-def test_bytes_of_collectives_follow_the_ring():
-    assert count.sent_bytes("all_reduce", 100, 4) == 150
-    assert (
-        count.sent_bytes("all_gather", 100, 4) == count.sent_bytes("reduce_scatter", 100, 4) == 75
-    )
-    assert count.sent_bytes("all_to_all", 100, 1) == 0
-    assert count.tensor_parallel_bytes(PLAIN, 2, 8, 2, "bfloat16") == 2 * 2 * 8 * 32 * 2
-    with pytest.raises(ValueError, match="collective='gossip'"):
-        count.sent_bytes("gossip", 1, 2)
-    with pytest.raises(ValueError, match="dtype='int8'"):
-        count.tensor_parallel_bytes(PLAIN, 1, 1, 2, "int8")
-
-
 def test_linear_maps_without_bias_stay_without():
     linear = nn.Linear(4, 4, bias=False)
     index = torch.arange(2)
     assert tensor.ColumnLinear(linear, index, lambda x: x).bias is None
     row = tensor.RowLinear(linear, index, lambda x: x)
     torch.testing.assert_close(row(torch.ones(1, 2)), linear.weight[:, :2].sum(1)[None])
-
-
-def test_the_meter_does_not_load_the_compiler():
-    def loaded():
-        with traffic.Meter() as meter:
-            operators.all_reduce(torch.ones(2), dist.group.WORLD)
-        return "torch._dynamo" in sys.modules, meter.counts
-
-    assert parallel.run(loaded, ranks=1) == [(False, {"all_reduce": 1})]
