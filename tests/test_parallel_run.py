@@ -108,6 +108,16 @@ def test_a_dead_ranks_own_children_end_too(tmp_path):
     assert gone([int((tmp_path / "pid").read_text())])
 
 
+def test_a_run_within_a_rank_and_another_after_it():
+    """The inner server has a folder of its own, and removes no other."""
+
+    def outer(offset):
+        return parallel.run(lambda: dist.get_rank() + offset)
+
+    assert parallel.run(outer, 10, ranks=1) == [[10, 11]]
+    assert parallel.run(outer, 20, ranks=1) == [[20, 21]]
+
+
 def test_what_cannot_be_pickled_is_named():
     lock = threading.Lock()
 

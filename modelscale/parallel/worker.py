@@ -65,6 +65,7 @@ def _settle(rank, job, output):
     """Gives the process the caller's environment, streams and sources."""
     if not job.windows:
         os.setsid()  # Ctrl-C reaches the caller only, who ends this whole process group
+    current_process()._config.pop("tempdir", None)  # the caller's, which is not ours to remove
     os.environ.clear()
     os.environ.update(job.env, RANK=str(rank), LOCAL_RANK=str(rank))
     _redirect(output, job.windows)
