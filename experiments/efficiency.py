@@ -1,0 +1,248 @@
+"""The stored sweep behind notebook 07: what each way of saving costs in accuracy.
+
+    python experiments/efficiency.py [--parts clock] [--out notebooks/results/efficiency.json]
+
+A network of three hidden layers, and smaller or faster ones made from it or trained in its place,
+on 20,000 signals. A seed stands for a draw of the signals and the networks trained on it. The
+learning rate of every cell is chosen on other seeds. `--parts clock` measures nothing but the
+seconds of a forward pass, on the machine it runs on, and leaves the accuracies as they are.
+"""
+
+import argparse
+import functools
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modelscale import compress, count, data, growth, models
+from modelscale.compress.variants import BIG, Variant
+from modelscale.dial import describe_machine
+from modelscale.latency import latency_s, products_s
+from modelscale.train import Recipe, evaluate, fit
+
+SAMPLES, FEW, TEST = 20_000, 2_000, 4_000
+SEEDS, TUNING_SEEDS = (0, 1, 2, 3, 4), (100, 101)
+HEAD_SEEDS = SEEDS[:3]  # of the head start, whose runs are long
+RECIPE = Recipe(steps=600, batch_size=128, records=1)
+RETRAIN = replace(RECIPE, steps=200)
+LRS, RETRAIN_LRS = (3e-3, 1e-2, 3e-2), (1e-3, 3e-3, 1e-2)
+TEMPERATURE, SHARE = 2.0, 0.9  # of distillation: mostly the teacher, with a part for the labels
+STUDENT = 64  # neurons a layer of the student with few labels, and of the slice
+FURTHER = (200, 600, 2400)  # steps of that slice, or of a network from scratch
+BATCHES, ROUNDS = (1, 16, 256), 31  # samples a pass, timings of each
+SHARES = (0.5, 0.8, 0.9, 0.95)
+VARIANTS = (
+    *(Variant("alone", width) for width in (16, 32, 64, 128, BIG, 512)),
+    *(Variant("alone", width, s) for width in (128, BIG, 512) for s in ("bfloat16", "int8")),
+    Variant("alone", BIG, "4 bits"),
+    *(Variant("longer", width) for width in (64, 128)),
+    *(Variant("distilled", width) for width in (32, 64, 128)),
+    *(Variant("narrowed", width) for width in (32, 64, 96, 128)),
+    Variant("narrowed", 128, "int8"),
+    *(Variant("low rank", rank) for rank in (8, 16, 32, 64)),
+    Variant("low rank", 32, "int8"),
+    *(Variant("pruned", share, s) for share in SHARES for s in ("float32", "sparse")),
+    *(Variant("experts", n) for n in (1, 4, 8, 16)),
+)
+OUT = Path(__file__).parents[1] / "notebooks" / "results" / "efficiency.json"
+
+
+def main():
+    """Nothing: runs the sweep, or the parts of it that are asked for, and writes its result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    args = parser.parse_args()
+    result = json.loads(args.out.read_text()) if args.out.exists() else {}
+    for part in args.parts:
+        begin = time.process_time()
+        result |= PARTS[part](result)
+        result.setdefault("seconds", {})[part] = round(time.process_time() - begin)  # of one core
+        write(args.out, about() | result)
+
+
+def write(out, result) -> None:
+    """Nothing: writes the result, a line a row: it is read by people too."""
+    tables = [
+        name
+        for name, rows in result.items()
+        if isinstance(rows, list) and isinstance(rows[0], dict)
+    ]
+    head = json.dumps({k: v for k, v in result.items() if k not in tables}, indent=1)[:-2]
+    rows = {name: ",\n".join(map(json.dumps, result[name])) for name in tables}
+    out.write_text(head + "".join(f',\n "{n}": [\n{text}\n]' for n, text in rows.items()) + "}\n")
+
+
+def about() -> dict:
+    """Where the numbers come from."""
+    return {
+        "machine": describe_machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "seeds": SEEDS,
+        "tuning_seeds": TUNING_SEEDS,
+        "samples": SAMPLES,
+        "recipe": asdict(RECIPE),
+        "retrain_steps": RETRAIN.steps,
+    }
+
+
+def accuracies(_) -> dict:
+    """A row for each variant: what it costs, and its accuracy on every seed."""
+    rows = []
+    for variant in VARIANTS:
+        trained = [train(plain(variant), seed) for seed in SEEDS]
+        stored = [variant.store(model) for model in trained]
+        rows.append(
+            asdict(variant)
+            | {
+                "params": sum(p.numel() for p in trained[0].parameters()),
+                "bytes": variant.stored_bytes(stored[0]),
+                "flops": compress.forward_flops(stored[0], torch.zeros(1, 40)),
+                "lr": rate(plain(variant)),
+                "accuracy": [accuracy(m, seed) for m, seed in zip(stored, SEEDS, strict=True)],
+                "as_cut": as_cut(variant) if variant.is_cut else None,
+            }
+        )
+        print(variant.name, rows[-1]["lr"], rows[-1]["accuracy"], flush=True)
+    return {"cells": rows}
+
+
+def as_cut(variant) -> list[float]:
+    """The accuracy on every seed before the network is trained on."""
+    big = [train(Variant("alone", BIG), seed) for seed in SEEDS]
+    return [accuracy(variant.cut(b), seed) for b, seed in zip(big, SEEDS, strict=True)]
+
+
+def plain(variant) -> Variant:
+    """The variant that is trained, whatever the form it is stored in."""
+    return replace(variant, stored="float32")
+
+
+@functools.cache
+def train(variant, seed, lr=None):
+    """The trained network of a variant, in float32. It is kept: change copies only."""
+    lr = lr or rate(variant)
+    recipe = replace(RECIPE, lr=lr)
+    if variant.is_cut:
+        model = variant.cut(train(Variant("alone", BIG), seed))
+        fit(model, task(seed), replace(RETRAIN, lr=lr), seed + 1000)
+        return model
+    model = models.build(variant.shape, seed)
+    if variant.method == "distilled":
+        teacher = train(Variant("alone", BIG), seed)
+        compress.distil(model, teacher, task(seed), recipe, TEMPERATURE, SHARE, seed)
+        return model
+    if variant.method == "longer":
+        recipe = replace(recipe, steps=longer_steps(variant.shape))
+    fit(model, task(seed), recipe, seed)
+    return model
+
+
+def longer_steps(shape) -> int:
+    """Steps for as many FLOPs as the big network took."""
+    big = RECIPE.steps * count.MLP(3, BIG).train_flops(RECIPE.batch_size)
+    return round(big / shape.train_flops(RECIPE.batch_size))
+
+
+@functools.cache
+def rate(variant) -> float:
+    """The learning rate with the best mean accuracy on the tuning seeds."""
+    if variant.method in ("distilled", "longer"):
+        return rate(Variant("alone", variant.size))  # as a network of its size alone
+    rates = RETRAIN_LRS if variant.is_cut else LRS
+    tried = [[accuracy(train(variant, s, lr), s) for s in TUNING_SEEDS] for lr in rates]
+    return rates[int(np.argmax(np.mean(tried, 1)))]
+
+
+def few_labels(result) -> dict:
+    """Accuracies with 2,000 labels: teacher, student alone, with the teacher's answers, on more."""
+    rows = []
+    teacher_recipe, recipe = (lr_of(result, Variant("alone", w)) for w in (BIG, STUDENT))
+    for seed in SEEDS:
+        scarce, teacher = task(seed).subset(FEW, seed), models.build(count.MLP(3, BIG), seed)
+        fit(teacher, scarce, teacher_recipe, seed)
+        row = {"seed": seed, "teacher": accuracy(teacher, seed)}
+        for name, where, share in (
+            ("alone", scarce, 0.0),
+            ("same signals", scarce, SHARE),
+            ("unlabelled", task(seed), 1.0),  # the teacher's answers alone: no label is looked at
+        ):
+            student = models.build(count.MLP(3, STUDENT), seed)
+            compress.distil(student, teacher, where, recipe, TEMPERATURE, share, seed)
+            row[name] = accuracy(student, seed)
+        rows.append(row)
+        print(row, flush=True)
+    return {"few_labels": rows}
+
+
+def head_start(result) -> dict:
+    """Accuracies of a small network by further steps: from scratch, or cut out of a big one."""
+    rows, shape = [], count.MLP(3, STUDENT)
+    keys = (("alone", BIG), ("alone", STUDENT), ("narrowed", STUDENT))
+    big_recipe, scratch, cut = (lr_of(result, Variant(*key)) for key in keys)
+    for seed in HEAD_SEEDS:
+        big = models.build(count.MLP(3, BIG), seed)
+        fit(big, task(seed), big_recipe, seed)
+        for start, how in (("scratch", scratch), ("slice", cut)):
+            row = {"seed": seed, "start": start}
+            for steps in FURTHER:
+                fresh = start == "scratch"
+                net = models.build(shape, seed) if fresh else growth.narrow(big, width=STUDENT)
+                fit(net, task(seed), replace(how, steps=steps), seed + 1000)
+                row[str(steps)] = accuracy(net, seed)
+            rows.append(row)
+            print(row, flush=True)
+    return {"head_start": rows}
+
+
+def lr_of(result, variant) -> Recipe:
+    """The recipe of a variant, at the rate that was chosen for it."""
+    (cell,) = (
+        c for c in result["cells"] if Variant(c["method"], c["size"], c["stored"]) == variant
+    )
+    return replace(RECIPE, lr=cell["lr"])
+
+
+def clock(_) -> dict:
+    """The seconds of a forward pass of every variant at every batch size, on this machine."""
+    networks, rows = {variant.name: variant.untrained() for variant in VARIANTS}, []
+    for batch in BATCHES:
+        x = torch.randn(batch, 40, generator=torch.Generator().manual_seed(0))
+        for name, seconds in latency_s(networks, x, ROUNDS).items():
+            found = (float(f"{q:.3g}") for q in np.quantile(seconds, (0.1, 0.5, 0.9)))
+            named = zip(("fast", "median", "slow"), found, strict=True)
+            rows.append({"name": name, "batch": batch, **dict(named)})
+    about = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "rounds": ROUNDS}
+    products = {kind: float(f"{took:.3g}") for kind, took in products_s(256, 512, 512).items()}
+    return {"clock": about, "products": products, "passes": rows}
+
+
+def accuracy(model, seed) -> float:
+    """The share of test signals that `model` names rightly."""
+    return round(evaluate(model, *test(seed))[1], 4)
+
+
+@functools.cache
+def task(seed) -> data.Dataset:
+    """The signals of one seed."""
+    return data.signals(SAMPLES, TEST, seed)
+
+
+def test(seed) -> tuple:
+    """Test signals and their labels."""
+    return task(seed).x_test, task(seed).y_test
+
+
+PARTS = {
+    "cells": accuracies,
+    "few_labels": few_labels,
+    "head_start": head_start,
+    "clock": clock,
+}
+
+if __name__ == "__main__":
+    main()
