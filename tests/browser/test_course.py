@@ -160,7 +160,8 @@ def slide(explorer, lists):
     """The slider is where the list put it, so one step leads to the value beside it."""
     for i, label in enumerate(lists):
         menu = explorer.get_by_role("combobox", name=label, exact=True)
-        values = menu.locator("option").all_inner_texts()
+        texts = menu.locator("option").all_inner_texts()
+        values = [text.replace("\xa0", " ") for text in texts]  # so that no line breaks
         at = values.index(menu.input_value())
         step, key = (1, "ArrowRight") if at == 0 else (-1, "ArrowLeft")
         with moved(explorer, values[at + step]):
