@@ -76,18 +76,22 @@ def test_the_meter_names_every_collective_and_its_bytes():
 
 def test_time_is_taken_from_where_all_ranks_begin_and_not_the_first_time():
     def timed():
-        late, calls = 0.02 * dist.get_rank(), []
+        group, calls = dist.group.WORLD, []
 
-        def work():
+        def slow_at_first():
             calls.append(None)
-            time.sleep(0.01 if len(calls) > 1 else 1.0)
-            time.sleep(late)  # the others wait for the last one at the barrier, outside the clock
+            time.sleep(1.0 if len(calls) == 1 else 0.0)
 
-        return traffic.wall_s(work, dist.group.WORLD, timings=3), len(calls)
+        def late_afterwards():  # the next sum waits for rank 1, unless the ranks begin together
+            dist.all_reduce(torch.ones(1))
+            time.sleep(0.4 * group.rank())
 
-    (first, calls), (second, _) = parallel.run(timed, ranks=2)
-    assert calls == 4
-    assert 0.01 <= first < 1 and 0.03 <= second < 1  # busy machines take longer, not a second
+        first = traffic.wall_s(slow_at_first, group, timings=1)
+        return first, len(calls), traffic.wall_s(late_afterwards, group, timings=3)
+
+    (first, calls, prompt), (_, _, late) = parallel.run(timed, ranks=2)
+    assert calls == 2 and first < 0.4
+    assert prompt < 0.3 and late >= 0.4  # a busy machine may take longer, not so much
 
 
 def test_bytes_of_collectives_follow_the_ring():
