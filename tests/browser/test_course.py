@@ -32,6 +32,7 @@ GROUPS = {  # of buttons: each is pressed in this order, the one pressed at firs
         ("batch per worker", "fixed batch"),
         ("in turn", "overlap"),
     ],
+    "07_efficiency": [],
 }
 LISTS = {
     "00_your_machine": {"n": "16"},
@@ -57,6 +58,11 @@ LISTS = {
         "workers": "64",
         "batch (samples)": "2048",
         "bandwidth (GB/s)": "10",
+    },
+    "07_efficiency": {
+        "batch (samples)": "256",
+        "latency (at most, ms)": "0.5",
+        "memory (at most, MB)": "0.1",
     },
 }
 
