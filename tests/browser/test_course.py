@@ -33,6 +33,7 @@ GROUPS = {  # of buttons: each is pressed in this order, the one pressed at firs
         ("in turn", "overlap"),
     ],
     "07_efficiency": [],
+    "09_model_parallel": [("naive", "gpipe", "1f1b", "zero_bubble", "interleaved")],
 }
 LISTS = {
     "00_your_machine": {"n": "16"},
@@ -63,6 +64,13 @@ LISTS = {
         "batch (samples)": "256",
         "latency (at most, ms)": "0.5",
         "memory (at most, MB)": "0.1",
+    },
+    "09_model_parallel": {
+        "stages": "2",
+        "micro-batches": "16",
+        "chunks": "4",
+        "backward (forwards)": "1.5",
+        "message (forwards)": "0.25",
     },
 }
 
