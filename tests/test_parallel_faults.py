@@ -267,7 +267,7 @@ def test_a_server_that_failed_is_replaced():
     server = forkserver._forkserver._forkserver_pid
     with socket.socket(socket.AF_UNIX) as half:
         half.connect(forkserver._forkserver._forkserver_address)
-    assert gone([server])
+    assert gone([server], 60)  # its interpreter ends slowly on a busy machine
     assert parallel.run(dist.get_rank) == [0, 1]
 
 
