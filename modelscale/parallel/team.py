@@ -178,10 +178,21 @@ def _read(output, windows):
     if not output.poll():
         return b""
     if windows:  # where a connection is no file descriptor
-        return output.recv_bytes()
+        return _messages(output)
     data = os.read(output.fileno(), 1 << 20)  # more than a pipe holds
     if not data:
         raise EOFError
+    return data
+
+
+def _messages(output):
+    """The bytes of all messages there are. Raises: EOFError or OSError where there is only an end."""
+    data = output.recv_bytes()
+    while output.poll():
+        try:
+            data += output.recv_bytes()
+        except (EOFError, OSError):  # said again at the next call
+            break
     return data
 
 
