@@ -186,7 +186,7 @@ def _read(output, windows):
 
 
 def _messages(output):
-    """The bytes of all messages there are. Raises: EOFError or OSError where there is only an end."""
+    """The bytes of all messages there are. Raises: EOFError or OSError where only an end is."""
     data = output.recv_bytes()
     while output.poll():
         try:
