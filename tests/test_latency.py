@@ -73,9 +73,9 @@ def test_a_network_is_compiled_where_it_can_be(monkeypatch):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it loads
 def test_a_machine_without_a_compiler_gets_a_reason(monkeypatch):
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
     torch._dynamo.reset()
-    fast, why = latency.compiled(models.build(count.MLP(2, 9)), torch.randn(3, 40))
+    with torch.compiler.config.patch(force_disable_caches=True):
+        fast, why = latency.compiled(models.build(count.MLP(2, 9)), torch.randn(3, 40))
     torch._dynamo.reset()
     assert fast is None and "compiler" in why.lower()
 
