@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modelscale import compress, count, data, growth, models
+from modelscale import compress, count, data, growth, latency, models
 from modelscale.compress.variants import BIG, Variant
 from modelscale.dial import describe_machine
 from modelscale.latency import latency_s, products_s
@@ -221,6 +221,24 @@ def clock(_) -> dict:
     return {"clock": about, "products": products, "passes": rows}
 
 
+def compiled(_) -> dict:
+    """Seconds of compiling three networks, and of a forward pass before and after."""
+    rows = []
+    for width in (64, BIG, 512):
+        for batch in BATCHES[::2]:
+            network = models.build(count.MLP(3, width), 0).eval()
+            x = torch.randn(batch, 40, generator=torch.Generator().manual_seed(0))
+            torch._dynamo.reset()
+            begin = time.perf_counter()
+            with torch.compiler.config.patch(force_disable_caches=True):  # not an earlier run's
+                fast, why = latency.compiled(network, x)
+            row = {"width": width, "batch": batch, "compiling": round(time.perf_counter() - begin)}
+            assert fast is not None, why
+            taken = latency_s({"eager": network, "compiled": fast}, x, ROUNDS)
+            rows.append(row | {k: float(f"{np.median(v):.3g}") for k, v in taken.items()})
+    return {"compiled": {"machine": describe_machine(), "rounds": ROUNDS, "rows": rows}}
+
+
 def accuracy(model, seed) -> float:
     """The share of test signals that `model` names rightly."""
     return round(evaluate(model, *test(seed))[1], 4)
@@ -242,6 +260,7 @@ PARTS = {
     "few_labels": few_labels,
     "head_start": head_start,
     "clock": clock,
+    "compiled": compiled,
 }
 
 if __name__ == "__main__":
