@@ -10,15 +10,7 @@ from ..train.loop import Stopwatch, cross_entropy, make_optimizer, sample_order,
 from ..train.loop import step_flops as flops_of
 
 
-def distil(
-    student,
-    teacher,
-    data,
-    recipe: Recipe | None = None,
-    temperature: float = 2.0,
-    share: float = 0.5,
-    seed: int = 0,
-) -> History:
+def distil(student, teacher, data, recipe=None, temperature=2.0, share=0.5, seed=0) -> History:
     """The history of training `student`, in place, on the labels and on the teacher's answers.
 
     The loss is `share` of the teacher's part and 1 - `share` of the labels'. With `share` 0 it is
@@ -51,11 +43,8 @@ def distil(
         total += float(loss.detach())
         if step in recipe.record_steps:
             with clock.paused():
-                mean, flops = (
-                    total / (step - done),
-                    step * flops_of(student.shape, recipe.batch_size),
-                )
-                history.add(step, mean, flops, clock.seconds, score(student, data))
+                flops = step * flops_of(student.shape, recipe.batch_size)
+                history.add(step, total / (step - done), flops, clock.seconds, score(student, data))
             total, done = 0.0, step
     return history
 
