@@ -26,10 +26,16 @@ from .train import Recipe
 from .train.loop import make_optimizer, train_step
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-PRODUCT_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
+PRODUCT_SIZES = {  # n of n x n products; a GPU is full only on large ones
+    "cpu": (8, 16, 32, 64, 128, 256, 512, 1024),
+    "cuda": (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
+}
 PRODUCT_LIMIT_S = 0.1  # slower products are not measured: a machine without bfloat16 needs seconds
 SHORTEST_S = 1e-4  # shorter work is repeated within one timing
-COPY_BYTES = tuple(4**k for k in range(7, 14))  # 16 KB to 67 MB
+COPY_BYTES = {  # 16 KB to 67 MB; the cache of a GPU may hold that, so there to 1.1 GB
+    "cpu": tuple(4**k for k in range(7, 14)),
+    "cuda": tuple(4**k for k in range(7, 16)),
+}
 
 
 @dataclass(frozen=True)
@@ -118,19 +124,24 @@ def predict_layer_s(machine: Machine, shape: Transformer, batch_size: int) -> fl
 
 
 def measure(device="cpu", dtypes=("float32", "bfloat16"), budget_s=6.0) -> Machine:
-    """The measured limits of `device`, in about `budget_s` seconds."""
+    """The measured limits of `device`, in about `budget_s` seconds.
+
+    Raises: ValueError for a device that is neither a CPU nor a GPU of CUDA, or an unknown dtype.
+    """
     device = torch.device(device)
+    check.one_of("device", device.type, tuple(PRODUCT_SIZES))
     for dtype in dtypes:
         check.one_of("dtypes", dtype, tuple(DTYPES))
     check.number("budget_s", budget_s)
-    each_s = budget_s / 2 / (len(dtypes) * len(PRODUCT_SIZES) + len(COPY_BYTES))
+    products, copies = PRODUCT_SIZES[device.type], COPY_BYTES[device.type]
+    each_s = budget_s / 2 / (len(dtypes) * len(products) + len(copies))
     operation_s, step_s = _overheads(device, budget_s / 2)
     return Machine(
         description=describe_machine(),
         device=str(device),
         date=time.strftime("%Y-%m-%d"),
         product_flops_per_s={dtype: _product_rates(dtype, device, each_s) for dtype in dtypes},
-        copy_bytes_per_s=[[b, copy_rate(b, device, each_s)] for b in COPY_BYTES],
+        copy_bytes_per_s=[[b, copy_rate(b, device, each_s)] for b in copies],
         operation_s=operation_s,
         step_s=step_s,
     )
@@ -225,7 +236,7 @@ def interpolate(table, x: float) -> float:
 def _product_rates(dtype, device, seconds):
     """[[n, FLOP/s], ...] in ascending n, as far as one product takes less than PRODUCT_LIMIT_S."""
     rates = []
-    for n in PRODUCT_SIZES:
+    for n in PRODUCT_SIZES[torch.device(device).type]:
         if rates and 2 * n**3 / rates[-1][1] > PRODUCT_LIMIT_S:
             break
         rates.append([n, product_rate(n, dtype, device, seconds)])

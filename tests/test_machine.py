@@ -61,8 +61,8 @@ def test_a_dtype_that_was_not_measured_is_refused():
 
 
 def test_measuring_gives_sane_tables(monkeypatch):
-    monkeypatch.setattr(machine, "PRODUCT_SIZES", (16, 128))
-    monkeypatch.setattr(machine, "COPY_BYTES", (2**16, 2**20))
+    monkeypatch.setattr(machine, "PRODUCT_SIZES", {"cpu": (16, 128)})
+    monkeypatch.setattr(machine, "COPY_BYTES", {"cpu": (2**16, 2**20)})
     found = machine.measure(dtypes=("float32",), budget_s=0.5)
     (small, slow), (large, fast) = found.product_flops_per_s["float32"]
     assert (small, large) == (16, 128) and 1e6 < slow < fast < 1e13
