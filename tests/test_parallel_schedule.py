@@ -3,6 +3,7 @@ many sizes each operation stands once, on the rank of its part; no rank waits fo
 spans respect every dependency and delay; bubbles equal closed forms, memory keeps to its bounds.
 """
 
+import gc
 import random
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from hypothesis import given as given_by
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from modelscale.parallel.orders import Op
+from modelscale.parallel.collection import no_collection
+from modelscale.parallel.orders import KINDS, Op
 from modelscale.parallel.schedule import NAMES, bubble_fraction, bubble_law, build
 from modelscale.parallel.simulate import Costs, simulate
 
@@ -111,6 +113,43 @@ def test_each_span_begins_the_moment_it_can(size, forward, delay):
             assert span.start == pytest.approx(max(reasons))
 
 
+@given(sizes(), st.data())
+def test_times_are_those_of_a_search_by_brute_force_to_the_last_bit(size, data):
+    """Every time is pushed later until nothing moves: another way to the earliest times there are.
+
+    Every part has costs of its own.
+    """
+    made = build(*size)
+    each = st.lists(cost, min_size=made.parts, max_size=made.parts)
+    costs = Costs(*(data.draw(each) for _ in range(3)), data.draw(cost))
+    took, ends, moved = costs.by_kind(made.parts), {}, True
+    while moved:
+        starts, moved = {}, False
+        for order in made.ranks:
+            now = 0
+            for op in order:
+                far = [ends.get((k, *rest), 0) + late for k, *rest, late in needs(op, made, costs)]
+                starts[op] = max([now, *far])
+                now = starts[op] + took[op.kind][op.part]
+                moved |= ends.get(op) != now
+                ends[op] = now
+    found = simulate(made, costs)
+    assert {s.op: (s.start, s.end) for own in found.ranks for s in own} == {
+        op: (starts[op], ends[op]) for op in ends
+    }
+
+
+def needs(op, made, costs):
+    """(kind, micro-batch, part, delay) of all that an operation needs."""
+    kind, j, k = op
+    if kind == "W":
+        return [("I", j, k, 0)]
+    other = k - 1 if kind == "F" else k + 1
+    far = costs.communication if made.rank_of(other) != made.rank_of(k) else 0
+    come = [(kind, j, other, far)] if 0 <= other < made.parts else []
+    return come if kind == "F" else [*come, ("F", j, k, 0)]
+
+
 @given(sizes())
 def test_the_bubble_is_its_law(size):
     assert bubble_fraction(*size) == pytest.approx(bubble_law(*size))
@@ -203,15 +242,34 @@ def test_a_timeline_in_another_unit_has_the_same_bubble():
     assert other.bubble == pytest.approx(found.bubble) and other.peak_live == found.peak_live
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_one_backward_before_its_forward_is_refused_with_its_place(name):
+EARLY = [(name, "FB") for name in NAMES[:-1]] + [("zero_bubble", "FI"), ("zero_bubble", "IW")]
+
+
+@pytest.mark.parametrize(("name", "kinds"), EARLY)
+def test_a_gradient_before_what_it_needs_is_refused_with_its_place(name, kinds):
     made = build(name, 3, 6, 2 if name == "interleaved" else 1)
-    last = list(made.ranks[2])
-    at = next(i for i, op in enumerate(last) if op.kind in "BI")
-    forward = last.index(Op("F", last[at].micro, last[at].part))
-    last[at], last[forward] = last[forward], last[at]
-    with pytest.raises(ValueError, match=r"wait for ever: .*rank 2 cannot begin .* of part"):
+    last, (first, then) = list(made.ranks[2]), kinds
+    at = next(i for i, op in enumerate(last) if op.kind == then)
+    before = last.index(last[at]._replace(kind=first))
+    last[at], last[before] = last[before], last[at]
+    with pytest.raises(ValueError, match=f"wait for ever: .*rank 2 cannot begin {KINDS[then]} "):
         simulate(replace(made, ranks=(*made.ranks[:2], tuple(last))))
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_search_for_cycles_is_as_it_was_also_after_an_error(on):
+    was_on, seen = gc.isenabled(), []
+    (gc.enable if on else gc.disable)()
+    try:
+        with no_collection():
+            seen.append(gc.isenabled())
+        seen.append(gc.isenabled())
+        with pytest.raises(ValueError, match="stages=0"):
+            build("1f1b", 0, 2)
+        seen.append(gc.isenabled())
+    finally:
+        (gc.enable if was_on else gc.disable)()
+    assert seen == [False, on, on]
 
 
 @pytest.mark.parametrize(

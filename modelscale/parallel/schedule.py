@@ -10,6 +10,7 @@ from functools import cached_property
 
 from .. import check
 from . import orders
+from .collection import no_collection
 from .orders import Op
 from .simulate import simulate
 
@@ -47,6 +48,7 @@ class Schedule:
         return 2 * hops * self.micro_batches
 
 
+@no_collection()
 def build(name: str, stages: int, micro_batches: int, chunks: int = 1) -> Schedule:
     """The schedule called `name` ("naive", "gpipe", "1f1b", "interleaved" or "zero_bubble") for
     `stages` ranks, each of which holds `chunks` parts of the network.

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Real
+from typing import NamedTuple
 
 from .. import check
+from .collection import no_collection
 from .orders import KINDS
 from .timeline import Span, Timeline
 
@@ -38,6 +40,7 @@ class Costs:
         return {"F": forward, "B": both, "I": inputs, "W": weights}
 
 
+@no_collection()
 def simulate(schedule, costs: Costs | None = None) -> Timeline:
     """The timeline of a `schedule.Schedule` whose ranks begin each operation as soon as they can:
     when the rank is free and the results that the operation needs have arrived.
@@ -46,9 +49,7 @@ def simulate(schedule, costs: Costs | None = None) -> Timeline:
     Taught in: 09_model_parallel.
     """
     run = _Run(schedule, costs or Costs())
-    ready = list(range(len(schedule.ranks)))
-    while ready:
-        ready += run.advance(ready.pop())
+    run.finish()
     if run.waiting:
         raise ValueError(
             f"schedule: ranks would wait for ever: {run.story()}. "
@@ -57,65 +58,77 @@ def simulate(schedule, costs: Costs | None = None) -> Timeline:
     return Timeline(tuple(map(tuple, run.spans)))
 
 
+class _Flow(NamedTuple):
+    """What operations of one kind on one part need and make. Rows have an entry for each
+    micro-batch: a time, or None while it is not known.
+    """
+
+    own: list  # row of what the rank itself must have made before
+    arrives: list  # row of when the input is there
+    cost: float
+    result: list  # row of when the result is there
+    late: float  # how long the result travels
+    to: int | None  # the rank that needs it
+
+
 class _Run:
     """The state of a simulation.
 
-    `outputs[part + 1][micro]` is when that part's output was made, `gradients[part][micro]` when
-    the gradient of its input was; inputs of the network and gradients of the loss are always there.
+    Edge k leads from part k - 1 to part k; edge 0 brings the inputs of the network, the last edge
+    the gradients of the loss. Activations come over edge k at the times in the row `down[k]`,
+    gradients at those in `up[k]`.
     """
 
     def __init__(self, schedule, costs):
         parts, micro = schedule.parts, schedule.micro_batches
         self.order, self.spans = schedule.ranks, [[] for _ in schedule.ranks]
-        self.cost = costs.by_kind(parts)
-        self.holder = [schedule.rank_of(part) for part in range(parts)]
-        crossing = [a != b for a, b in pairwise(self.holder)]
-        self.delay = [0, *(costs.communication * c for c in crossing), 0]  # into part k from k - 1
-        self.outputs = [[0] * micro] + [[None] * micro for _ in range(parts)]
-        self.gradients = [[None] * micro for _ in range(parts)] + [[0] * micro]
-        self.waiting = {}  # rank -> the operation it cannot begin yet
+        self.down = [[0] * micro] + [[None] * micro for _ in range(parts)]
+        self.up = [[None] * micro for _ in range(parts)] + [[0] * micro]
+        self.flows = self.all_flows(schedule, costs)
+        self.ready = list(range(len(schedule.ranks)))  # ranks that have not begun, or may go on
+        self.waiting = {}  # rank -> the operation that it cannot begin yet
 
-    def advance(self, rank):
-        """The ranks that can go on, after `rank` has done all it can."""
-        order, spans, freed = self.order[rank], self.spans[rank], []
-        now = spans[-1].end if spans else 0
-        self.waiting.pop(rank, None)
-        for op in order[len(spans) :]:
-            kind, micro, part = op
-            there = self.there(kind, micro, part)
-            if there is None:
-                self.waiting[rank] = op
-                break
-            start = there if there > now else now
-            now = start + self.cost[kind][part]
-            spans.append(Span(op, start, now))
+    def all_flows(self, schedule, costs):
+        """A `_Flow` for each kind of operation and each part: `flows[kind][part]`."""
+        cost, parts = costs.by_kind(schedule.parts), range(schedule.parts)
+        holder = [schedule.rank_of(part) for part in parts]
+        after, before = [*holder[1:], None], [None, *holder[:-1]]
+        late = [0, *(costs.communication * (a != b) for a, b in pairwise(holder)), 0]  # by edge
+        down, up = self.down, self.up
+        there, nowhere = [0] * schedule.micro_batches, [None] * schedule.micro_batches
+
+        def flow(kind, k):
             if kind == "F":
-                self.outputs[part + 1][micro] = now
-                freed += self.woken("F", micro, part + 1)
-            elif kind != "W":
-                self.gradients[part][micro] = now
-                freed += self.woken("BI", micro, part - 1)
-        return freed
+                return _Flow(there, down[k], cost[kind][k], down[k + 1], late[k + 1], after[k])
+            if kind == "W":
+                return _Flow(up[k], there, cost[kind][k], nowhere, 0, None)
+            return _Flow(down[k + 1], up[k + 1], cost[kind][k], up[k], late[k], before[k])
 
-    def there(self, kind, micro, part):
-        """When all that an operation needs is there; None if that is not known yet."""
-        if kind == "F":
-            made = self.outputs[part][micro]
-            return None if made is None else made + self.delay[part]
-        if kind == "W":
-            return self.gradients[part][micro]
-        made = self.gradients[part + 1][micro]
-        if made is None or self.outputs[part + 1][micro] is None:
-            return None
-        return made + self.delay[part + 1]
+        return {kind: [flow(kind, k) for k in parts] for kind in KINDS}
 
-    def woken(self, kinds, micro, part):
-        """The rank of `part`, in a list, if it waits for that micro-batch there."""
-        if not 0 <= part < len(self.holder):
-            return []
-        op = self.waiting.get(self.holder[part])
-        waits = op is not None and op.micro == micro and op.part == part and op.kind in kinds
-        return [self.holder[part]] if waits else []
+    def finish(self):
+        """Nothing: lets ranks work until all are done or wait for each other."""
+        ranks = [self.work(rank) for rank in self.ready]
+        while self.ready:
+            next(ranks[self.ready.pop()], None)
+
+    def work(self, rank):
+        """One rank at work: a generator that stops at an operation which cannot begin yet."""
+        flows, waiting, add, now = self.flows, self.waiting, self.spans[rank].append, 0
+        for op in self.order[rank]:
+            kind, micro, part = op
+            own, arrives, cost, result, late, to = flows[kind][part]
+            while own[micro] is None or arrives[micro] is None:
+                waiting[rank] = op
+                yield
+            there = arrives[micro]
+            start = there if there > now else now
+            now = start + cost
+            add(Span(op, start, now))
+            result[micro] = now + late
+            if to in waiting:
+                del waiting[to]
+                self.ready.append(to)
 
     def story(self):
         return "; ".join(

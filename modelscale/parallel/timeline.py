@@ -1,9 +1,12 @@
 """What the ranks of a pipeline did and when, simulated or measured: total, bubble, memory."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 from .orders import Op
+
+HELD = {"F": 1, "B": -1, "I": 0, "W": -1}  # an operation begins or ends this many activations
 
 
 class Span(NamedTuple):
@@ -50,19 +53,14 @@ class Timeline:
         """(time, activations held from then on) of a rank: it holds one for each part and
         micro-batch from the beginning of its forward to the end of its last gradient.
         """
-        changes = []
-        for (kind, _, _), start, end in self.ranks[rank]:
-            if kind == "F":
-                changes.append((start, 1))
-            elif kind in "BW":
-                changes.append((end, -1))
         held, steps = 0, []
-        for time, change in changes:
-            held += change
-            steps.append((time, held))
+        for (kind, _, _), start, end in self.ranks[rank]:
+            if HELD[kind]:
+                held += HELD[kind]
+                steps.append((start if kind == "F" else end, held))
         return steps
 
     @property
     def peak_live(self) -> list[int]:
         """The most activations that each rank holds at once, each of one part and micro-batch."""
-        return [max(held for _, held in self.live(rank)) for rank in range(len(self.ranks))]
+        return [max(accumulate(HELD[op.kind] for op, _, _ in spans)) for spans in self.ranks]
