@@ -2,7 +2,8 @@
 
 Three measurements make the model: matrix FLOP/s by size, memory bytes/s by size, and the seconds
 that starting an operation takes. A step then takes, for each of its operations, the longer of
-computing and moving (the roofline: Williams, Waterman and Patterson 2009), plus the start.
+computing and moving (the roofline: Williams, Waterman and Patterson 2009), plus the start. A GPU
+works while the CPU starts what comes next: there a step takes the longer of working and starting.
 """
 
 import json
@@ -75,11 +76,13 @@ class Prediction:
     moving_s: float  # operations bound by memory
     starting_s: float  # starting operations, and the loop around them
     flops: float
+    overlaps: bool = False  # a GPU works while the CPU starts what comes next
 
     @property
     def step_s(self) -> float:
         """Seconds of one training step."""
-        return self.computing_s + self.moving_s + self.starting_s
+        working_s = self.computing_s + self.moving_s
+        return max(working_s, self.starting_s) if self.overlaps else working_s + self.starting_s
 
 
 def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32") -> Prediction:
@@ -98,7 +101,8 @@ def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32
         else:
             moving_s += moving
     starts = sum(op.calls for op in operations) * machine.operation_s + machine.step_s
-    return Prediction(computing_s, moving_s, starts, sum(op.flops for op in operations))
+    flops = sum(op.flops for op in operations)
+    return Prediction(computing_s, moving_s, starts, flops, machine.device.startswith("cuda"))
 
 
 def predict_layer_s(machine: Machine, shape: Transformer, batch_size: int) -> float:

@@ -45,6 +45,8 @@ def test_a_step_is_the_sum_of_its_operations_and_their_starts(width):
     started = sum(op.calls for op in ops) * 1e-5 + 1e-4
     assert prediction.step_s == pytest.approx(worked + started)
     assert prediction.flops == shape.matmul_flops(64, training=True)
+    on_gpu = machine.predict_step(replace(FLAT, device="cuda:0"), shape, 64)
+    assert on_gpu.step_s == pytest.approx(max(worked, started))
 
 
 def test_a_faster_machine_is_predicted_to_be_faster():
