@@ -4,24 +4,20 @@ The machine here is made up, so that every time can be computed by hand; the swe
 one, and it shows what notebook 01 says of it.
 """
 
-import importlib.util
 import itertools
-import json
 import math
 from dataclasses import replace
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
+import sweeps
 from modelscale import count, machine
 from modelscale.count.operations import training_step
 from modelscale.widgets import roofline, vertical
 
-ROOT = Path(__file__).parents[1]
-STORED = ROOT / "notebooks" / "results" / "vertical_scaling.json"
 PEAK, BANDWIDTH, START, STEP = 1e10, 1e9, 1e-5, 1e-4
 FLAT = machine.Machine(
     description="made up",
@@ -38,11 +34,11 @@ PLACE = {"kind": "plain", "n": 2000, "depth": 4, "width": 32}
 @pytest.fixture
 def sweep():
     """The stored sweep."""
-    return vertical.Sweep(STORED)
+    return vertical.Sweep(sweeps.path("vertical_scaling"))
 
 
 @pytest.fixture
-def explorers(sweep):
+def made(sweep):
     """Both explorers of the course on the made-up machine, by name."""
     return {
         "roofline": roofline.roofline_explorer(FLAT),
@@ -53,7 +49,7 @@ def explorers(sweep):
 @pytest.fixture(scope="module")
 def stored():
     """The file itself, and its cells by kind, samples, depth and width."""
-    content = json.loads(STORED.read_text())
+    content = sweeps.read("vertical_scaling")
     keys = ("kind", "n", "depth", "width")
     return content, {tuple(cell[key] for key in keys): cell for cell in content["cells"]}
 
@@ -110,17 +106,8 @@ def test_a_network_costs_what_its_closed_forms_say(sweep, kind):
     ("name", "control"),
     [("roofline", "kind"), ("roofline", "n"), *[("vertical", name) for name in PLACE]],
 )
-def test_every_value_of_every_control_has_its_own_words_and_picture(explorers, name, control):
-    explorer = explorers[name]
-    widget, texts, pictures = explorer.controls[control], [], []
-    values = widget.options if control == "kind" else widget.values
-    for value in values:
-        widget.value = value
-        assert explorer.error.value == ""
-        texts.append(explorer.text)
-        pictures.append(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(set(texts)) == len(set(pictures)) == len(values) > 1
+def test_every_value_of_every_control_has_its_own_words_and_picture(made, name, control):
+    explorers.assert_every_value_counts(made[name], control)
 
 
 @pytest.mark.parametrize("times", [1, 1e5], ids=["processor", "accelerator"])
@@ -144,14 +131,14 @@ def test_small_amounts_keep_the_space_before_their_unit():
     assert ": 2.15 GFLOP, 12.6 MB, " in roofline.describe(FLAT, "matrix x matrix", 1024)
 
 
-def test_an_accuracy_of_one_is_not_cut_off(explorers):
-    low, high = explorers["vertical"].picture.art[-1].axes.get_ylim()
+def test_an_accuracy_of_one_is_not_cut_off(made):
+    low, high = made["vertical"].picture.art[-1].axes.get_ylim()
     assert low == 0 and high > 1
 
 
-def test_the_parts_of_the_drawing_follow_their_controls(explorers):
+def test_the_parts_of_the_drawing_follow_their_controls(made):
     """Kind moves arcs, depth and width bars, data only the accuracies."""
-    explorer = explorers["vertical"]
+    explorer = made["vertical"]
     moves = {"kind": "residual", "depth": 8, "width": 64, "n": 8000}
     changed = {}
     for name, value in moves.items():
@@ -166,8 +153,8 @@ def test_the_parts_of_the_drawing_follow_their_controls(explorers):
     }
 
 
-def test_the_points_are_the_seeds_of_the_sweep(explorers, sweep):
-    x, y = explorers["vertical"].picture.art[-1].get_data()
+def test_the_points_are_the_seeds_of_the_sweep(made, sweep):
+    x, y = made["vertical"].picture.art[-1].get_data()
     train, test = (sweep.cells["plain", 2000, 4, 32][split] for split in ("train", "test"))
     assert list(x) == [0, 0, 0, 1, 1, 1] and list(y) == pytest.approx([*train, *test])
 
@@ -220,21 +207,19 @@ def test_outside_the_sweep_its_edge_counts(sweep, name, outside, edge):
     )
 
 
-def test_the_explorer_never_leaves_the_sweep(explorers, sweep):
+def test_the_explorer_never_leaves_the_sweep(made, sweep):
     """What it calls a stored accuracy is never an edge that stands for something else."""
     for name, axis in zip(vertical.AXES, sweep.grid, strict=True):
-        values = explorers["vertical"].controls[name].values
+        values = made["vertical"].controls[name].values
         assert axis[0] <= min(values) and max(values) <= axis[-1]
 
 
 def test_the_stored_sweep_is_whole_and_says_where_it_comes_from(stored):
     content, cells = stored
-    script = load_script("vertical_scaling")
+    script = sweeps.script("vertical_scaling")
     grid = itertools.product(script.KINDS, script.SAMPLES, script.DEPTHS, script.WIDTHS)
     assert len(content["cells"]) == 200 and list(cells) == list(grid)
-    assert content["seeds"] == list(script.SEEDS) == [0, 1, 2]
-    assert content["seconds"] > 0 and "cores" in content["machine"]
-    assert date.fromisoformat(content["date"]).year >= 2025
+    assert sweeps.says_where_it_comes_from(content, script.SEEDS)
     for cell in cells.values():
         assert cell["lr"] in content["lrs"] == list(script.LRS)
         for split in ("train", "test"):
@@ -269,10 +254,3 @@ def drawn(explorer):
 
 def gap(cell):
     return np.mean(cell["train"]) - np.mean(cell["test"])
-
-
-def load_script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script

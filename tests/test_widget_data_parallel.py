@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
 from modelscale import count
 from modelscale.machine import Machine, predict_step
 from modelscale.parallel import speedup
@@ -40,32 +41,16 @@ def made(box):
 @pytest.fixture
 def explorer(made):
     """The explorer, at a place where every control counts."""
-    for name, value in STATE.items():
-        made.controls[name].value = value
-    return made
-
-
-def values_of(control):
-    return getattr(control, "values", None) or control.options
+    return explorers.put(made, STATE)
 
 
 @pytest.mark.parametrize("name", STATE)
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, name):
-    texts, pictures = [], []
-    for value in values_of(explorer.controls[name]):
-        explorer.controls[name].value = value
-        assert explorer.error.value == ""
-        texts.append(explorer.text)
-        pictures.append(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(set(texts)) == len(set(pictures)) == len(texts) > 1
+    explorers.assert_every_value_counts(explorer, name)
 
 
 def test_a_move_redraws_no_axes(explorer):
-    before = explorer.picture.full_draws
-    for name in STATE:
-        explorer.controls[name].value = values_of(explorer.controls[name])[0]
-    assert explorer.picture.full_draws == before
+    explorers.assert_no_move_redraws_axes(explorer)
 
 
 def test_times_are_the_predicted_step_and_a_ring(box):

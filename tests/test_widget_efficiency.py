@@ -4,15 +4,16 @@ those that are stored.
 """
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
+import sweeps
 from modelscale.widgets import efficiency
 
-STORED = Path(__file__).parents[1] / "notebooks" / "results" / "efficiency.json"
+STORED = sweeps.path("efficiency")
 PLACE = {"batch": 16, "ms": 1, "mb": 0.2}
 
 
@@ -31,29 +32,16 @@ def sweep():
 @pytest.fixture
 def explorer(sweep):
     """The explorer, at a place where every control counts."""
-    made = efficiency.efficiency_explorer(sweep)
-    for name, value in PLACE.items():
-        made.controls[name].value = value
-    return made
+    return explorers.put(efficiency.efficiency_explorer(sweep), PLACE)
 
 
 @pytest.mark.parametrize("name", PLACE)
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, name):
-    texts, pictures = [], []
-    for value in explorer.controls[name].values:
-        explorer.controls[name].value = value
-        assert explorer.error.value == ""
-        texts.append(explorer.text)
-        pictures.append(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(set(texts)) == len(set(pictures)) == len(texts) > 1
+    explorers.assert_every_value_counts(explorer, name)
 
 
 def test_a_move_redraws_no_axes(explorer):
-    before = explorer.picture.full_draws
-    for name in PLACE:
-        explorer.controls[name].value = explorer.controls[name].values[0]
-    assert explorer.picture.full_draws == before
+    explorers.assert_no_move_redraws_axes(explorer)
 
 
 @pytest.mark.parametrize("ms", [0.02, 0.1, 1, 50])

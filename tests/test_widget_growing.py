@@ -2,16 +2,15 @@
 words, the lines are the stored curves, and the verdict in words follows from the seeds.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
+import sweeps
 from modelscale.widgets import growing
 
-STORED = Path(__file__).parents[1] / "notebooks" / "results" / "growing_steps.json"
+STORED = sweeps.path("growing_steps")
 
 
 @pytest.fixture(scope="module")
@@ -29,26 +28,12 @@ def place(sweep):
 @pytest.fixture
 def explorer(sweep, place):
     """The explorer, at that state."""
-    made = growing.growing_explorer(sweep)
-    for name, value in place.items():
-        made.controls[name].value = value
-    return made
-
-
-def values_of(control):
-    return getattr(control, "values", None) or control.options
+    return explorers.put(growing.growing_explorer(sweep), place)
 
 
 @pytest.mark.parametrize("name", ["start", "kind", "budget"])
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, name):
-    texts, pictures = [], []
-    for value in values_of(explorer.controls[name]):
-        explorer.controls[name].value = value
-        assert explorer.error.value == ""
-        texts.append(explorer.text)
-        pictures.append(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(set(texts)) == len(set(pictures)) == len(texts) > 1
+    explorers.assert_every_value_counts(explorer, name)
 
 
 def test_from_scratch_the_ways_to_grow_differ_in_words_alone(explorer, sweep):
@@ -64,14 +49,11 @@ def test_from_scratch_the_ways_to_grow_differ_in_words_alone(explorer, sweep):
 
 
 def test_a_move_redraws_no_axes(explorer):
-    before = explorer.picture.full_draws
-    for control in explorer.controls.values():
-        control.value = values_of(control)[0]
-    assert explorer.picture.full_draws == before
+    explorers.assert_no_move_redraws_axes(explorer)
 
 
 def test_lines_and_points_are_what_was_stored(explorer, place):
-    runs = json.loads(STORED.read_text())["runs"]
+    runs = sweeps.read("growing_steps")["runs"]
     mine = [
         r
         for r in runs

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
 from modelscale.ridge import power_law_world, risk
 from modelscale.widgets import overfitting
 
@@ -15,29 +16,16 @@ PLACE = {"capacity": 100, "n": 200, "noise": 0.2, "ridge": 0.1}
 @pytest.fixture
 def explorer():
     """The explorer, at a place where every control counts."""
-    made = overfitting.overfitting_explorer()
-    for name, value in PLACE.items():
-        made.controls[name].value = value
-    return made
+    return explorers.put(overfitting.overfitting_explorer(), PLACE)
 
 
 @pytest.mark.parametrize("name", PLACE)
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, name):
-    texts, pictures = [], []
-    for value in explorer.controls[name].values:
-        explorer.controls[name].value = value
-        assert explorer.error.value == ""
-        texts.append(explorer.text)
-        pictures.append(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(set(texts)) == len(set(pictures)) == len(texts) > 1
+    explorers.assert_every_value_counts(explorer, name)
 
 
 def test_a_move_redraws_no_axes(explorer):
-    before = explorer.picture.full_draws
-    for name in PLACE:
-        explorer.controls[name].value = explorer.controls[name].values[0]
-    assert explorer.picture.full_draws == before
+    explorers.assert_no_move_redraws_axes(explorer)
 
 
 def test_lines_and_marks_are_the_errors(explorer):

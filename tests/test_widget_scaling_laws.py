@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
 from modelscale import laws
 from modelscale.widgets import scaling_laws
 
@@ -77,15 +78,8 @@ def test_without_a_belief_only_curves_and_best_sizes_are_drawn():
 
 @pytest.mark.parametrize("control", ["believed", "true", "C"])
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, control):
-    widget, texts, pictures = explorer.controls[control], [], []
-    explorer.controls["believed"].value = explorer.controls["true"].value = HOFFMANN
-    for value in widget.values if control == "C" else widget.options:
-        widget.value = value
-        assert explorer.error.value == ""
-        texts.append(explorer.text)
-        pictures.append(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(set(texts)) == len(set(pictures)) == len(texts) > 1
+    explorers.put(explorer, {"believed": HOFFMANN, "true": HOFFMANN})
+    explorers.assert_every_value_counts(explorer, control)
 
 
 def test_the_picture_follows_the_budget(explorer):

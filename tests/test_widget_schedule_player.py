@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
 from modelscale.parallel import gantt
 from modelscale.parallel.schedule import NAMES, bubble_fraction, build
 from modelscale.parallel.simulate import Costs, simulate
@@ -17,22 +18,12 @@ PLACE = {"stages": 4, "micro_batches": 8, "chunks": 2, "backward": 2.0, "message
 @pytest.fixture
 def explorer():
     """The explorer, at a place where every control counts."""
-    made = schedule_player.schedule_player()
-    for name, value in PLACE.items():
-        made.controls[name].value = value
-    return made
+    return explorers.put(schedule_player.schedule_player(), PLACE)
 
 
 @pytest.mark.parametrize("name", PLACE)
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, name):
-    texts, pictures = [], []
-    for value in explorer.controls[name].values:
-        explorer.controls[name].value = value
-        assert explorer.error.value == ""
-        texts.append(explorer.text)
-        pictures.append(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(set(texts)) == len(set(pictures)) == len(texts) > 1
+    explorers.assert_every_value_counts(explorer, name)
 
 
 def test_every_schedule_has_its_own_words_and_picture(explorer):

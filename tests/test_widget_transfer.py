@@ -3,16 +3,16 @@ control, and nothing where nothing was measured.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
+import sweeps
 from modelscale.widgets import transfer
 
-RESULTS = Path(__file__).parents[1] / "notebooks" / "results"
-FILES = (RESULTS / "transfer_ladder.json", RESULTS / "transfer_sources.json")
+FILES = (sweeps.path("transfer_ladder"), sweeps.path("transfer_sources"))
 STATE = {"pair": "letters to moved digits", "labels": 5}
 
 
@@ -64,16 +64,7 @@ def test_neither_scratch_nor_random_features_count_as_reuse(sweep):
 
 @pytest.mark.parametrize("control", STATE)
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, control):
-    for name, value in STATE.items():
-        explorer.controls[name].value = value
-    values, texts, pictures = explorer.controls[control].values, set(), set()
-    for value in values:
-        explorer.controls[control].value = value
-        assert explorer.error.value == ""
-        texts.add(explorer.text)
-        pictures.add(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(texts) == len(pictures) == len(values) > 1
+    explorers.assert_every_value_counts(explorers.put(explorer, STATE), control)
 
 
 def test_a_move_redraws_no_axes_and_stays_in_the_picture(explorer):

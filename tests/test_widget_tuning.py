@@ -1,23 +1,22 @@
 """The explorer of notebook 03 tells the truth: stored losses, every control, every value."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import explorers
+import sweeps
 from modelscale.widgets import tuning
 
-RESULTS = Path(__file__).parents[1] / "notebooks" / "results"
 STATE = {"optimizer": "adamw", "kind": "standard", "width": 128, "lr": 2.0**-5}
 
 
 @pytest.fixture(scope="module")
 def sweep():
     """The stored sweep of the MLP."""
-    return tuning.Sweep(RESULTS / "tuning_mlp.json")
+    return tuning.Sweep(sweeps.path("tuning_mlp"))
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +25,8 @@ def explorer(sweep):
     return tuning.tuning_explorer(sweep)
 
 
-def values_of(control):
-    options = getattr(control, "values", None) or control.options
-    return [option[1] if isinstance(option, tuple) else option for option in options]
-
-
 def test_what_is_read_is_what_was_stored(sweep):
-    stored = json.loads((RESULTS / "tuning_mlp.json").read_text())
+    stored = sweeps.read("tuning_mlp")
     assert set(sweep.optimizers) == {"adamw", "sgd"} and sweep.widths == [32, 64, 128, 256, 512]
     for cell in stored["cells"]:
         place = cell["optimizer"], cell["kind"], cell["width"]
@@ -54,16 +48,7 @@ def test_the_numbers_are_medians_of_the_seeds(sweep):
 
 @pytest.mark.parametrize("control", STATE)
 def test_every_value_of_every_control_has_its_own_words_and_picture(explorer, control):
-    for name, value in STATE.items():
-        explorer.controls[name].value = value
-    values, texts, pictures = values_of(explorer.controls[control]), set(), set()
-    for value in values:
-        explorer.controls[control].value = value
-        assert explorer.error.value == ""
-        texts.add(explorer.text)
-        pictures.add(explorer.picture.png)
-        assert explorer.image.value.count(explorer.text) == 2  # alt text, and the line below
-    assert len(texts) == len(pictures) == len(values) > 1
+    explorers.assert_every_value_counts(explorers.put(explorer, STATE), control)
 
 
 def test_points_and_stars_lie_at_the_stored_losses_within_the_picture(explorer, sweep):
@@ -89,7 +74,7 @@ def test_points_and_stars_lie_at_the_stored_losses_within_the_picture(explorer, 
 def test_moving_draws_no_axes_again(explorer):
     before = explorer.picture.full_draws
     for name in STATE:
-        for value in values_of(explorer.controls[name]):
+        for value in explorers.values_of(explorer.controls[name]):
             explorer.controls[name].value = value
     assert explorer.picture.full_draws == before
 

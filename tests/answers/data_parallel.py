@@ -1,0 +1,68 @@
+"""Right answers to the exercises of notebook 08, and the wrong ones that learners give."""
+
+import numpy as np
+
+from modelscale.exercises import data_parallel
+
+STAGES = [
+    lambda ranks: 16,
+    lambda ranks: 4 + 12 / ranks,
+    lambda ranks: 2 + 14 / ranks,
+    lambda ranks: 16 / ranks,
+]
+
+
+def smallest_stage(n, ranks, memory, sizes=STAGES):
+    return next((s for s, size in enumerate(sizes) if n * size(ranks) <= memory), None)
+
+
+ANSWER = {"a": "scale", "b": "order", "c": "means", "d": "average"}
+RIGHT = {
+    data_parallel.check_ring_bytes: [
+        lambda n, p: 2 * (p - 1) * n / p,
+        lambda n, p: np.float64(2 * n - 2 * n / p),
+    ],
+    data_parallel.check_loss_scale: [lambda mine, n, p: mine * p / n],
+    data_parallel.check_smallest_stage: [
+        smallest_stage,
+        lambda *a: None if smallest_stage(*a) is None else np.int64(smallest_stage(*a)),
+    ],
+    data_parallel.check_suspects: [ANSWER, dict(reversed(ANSWER.items()))],
+}
+WRONG = {
+    data_parallel.check_ring_bytes: {
+        "whole list in each step": lambda n, p: 2 * (p - 1) * n,
+        "first half alone": lambda n, p: (p - 1) * n / p,
+        "p steps": lambda n, p: 2 * n,
+        "all ranks together": lambda n, p: 2 * (p - 1) * n,
+        "one message": lambda n, p: n / p,
+        "everybody to everybody": lambda n, p: (p - 1) * n,
+    },
+    data_parallel.check_loss_scale: {
+        "nothing": lambda mine, n, p: 1.0,
+        "forgets the average": lambda mine, n, p: mine / n,
+        "upside down": lambda mine, n, p: n / (mine * p),
+        "divides by the ranks": lambda mine, n, p: mine / (n * p),
+        "forgets the mean": lambda mine, n, p: p / n,
+    },
+    data_parallel.check_smallest_stage: {
+        "the largest": lambda n, p, m: 3 if n * 16 / p <= m else None,
+        "never none": lambda n, p, m: (
+            3 if smallest_stage(n, p, m) is None else smallest_stage(n, p, m)
+        ),
+        "in float32": lambda *a: smallest_stage(
+            *a, [lambda p: 16, lambda p: 8 + 8 / p, lambda p: 4 + 12 / p, lambda p: 16 / p]
+        ),
+        "counted from 1": lambda *a: (smallest_stage(*a) or 0) + 1,
+        "all memory together": lambda n, p, m: 0 if n * 16 <= m * p else None,
+        "true and false": lambda *a: bool(smallest_stage(*a)),
+        "stages 0 and 3": lambda n, p, m: 0 if 16 * n <= m else 3 if 16 * n / p <= m else None,
+    },
+    data_parallel.check_suspects: {
+        "two swapped": ANSWER | {"a": "order", "b": "scale"},
+        "all alike": dict.fromkeys("abcd", "average"),
+        "one missing": {k: v for k, v in ANSWER.items() if k != "d"},
+        "unknown": ANSWER | {"a": "the learning rate"},
+        "a list": list(ANSWER.values()),
+    },
+}
