@@ -54,6 +54,12 @@ def differs(call: str, got, wanted, tolerance: float = 1e-6) -> str | None:
     return None
 
 
+def wrong_letter(answer, right: str, wrong: dict[str, str]) -> str | None:
+    """None where `answer` is the letter `right`, else what is wrong with it: `wrong` by letter."""
+    choice, letters = str(answer).strip().lower(), ", ".join(sorted([right, *wrong]))
+    return None if choice == right else wrong.get(choice, f"{answer!r} is not one of {letters}.")
+
+
 def _direction(got, wanted):
     if got <= 0 or wanted <= 0:
         return "too small" if got < wanted else "too large"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 
 @exercise(
@@ -91,5 +91,4 @@ def check_culprit(answer):
         "c": "its rounding is in order, nearly all of the 255 values are used; most of its weights "
         "are zero because they were cut. Training it on would repair it.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c.")
+    return wrong_letter(answer, "b", wrong)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 
 @exercise("count how many of the new units copy the same old one, and divide 1 by that number.")
@@ -106,8 +106,7 @@ def check_colleague(answer):
         "c": "a dead unit answers 0 to every signal, and all of these answer.",
         "d": "both networks began with a new optimizer, and ours went on learning.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+    return wrong_letter(answer, "b", wrong)
 
 
 def _outputs(layers, x):

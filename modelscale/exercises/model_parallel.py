@@ -1,7 +1,7 @@
 """Checkers of the exercises in 09_model_parallel."""
 
 from ..parallel.schedule import build
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 
 @exercise("two all-reduces a layer forward, two backward, each of all activations.")
@@ -44,8 +44,7 @@ def check_forgotten_operator(answer):
         "c": "the biases are still 0 here, so nothing would differ yet; after a step it would.",
         "d": "ranks that mix heads up would give another output.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+    return wrong_letter(answer, "b", wrong)
 
 
 @exercise(
@@ -127,5 +126,4 @@ def check_stack(answer):
         "a": "all its gradients have the right direction and are too long by one factor.",
         "c": "its gradients are those of one process; it is its clock that suffers.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c.")
+    return wrong_letter(answer, "b", wrong)

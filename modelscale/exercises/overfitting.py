@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 
 @exercise(
@@ -81,8 +81,7 @@ def check_culprit(answer):
         "b": "its report is a little too good, yet none of its test signals has a twin: "
         "it chose its stopping step on the test set.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "c" else wrong.get(choice, f"{answer!r} is not one of a, b, c.")
+    return wrong_letter(answer, "c", wrong)
 
 
 def _calibration_error(confidence, correct, bins):

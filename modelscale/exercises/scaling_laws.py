@@ -6,7 +6,7 @@ Legend: N parameters, D tokens, C training FLOPs, C = 6 N D.
 import numpy as np
 
 from .. import laws
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 PUBLISHED = (laws.HOFFMANN_2022, laws.BESIROGLU_2024)
 
@@ -71,5 +71,4 @@ def check_colleague(answer):
         "c": "the column of parameters is the same as ours.",
         "d": "memorising needs samples that come again, and it would make his loss the lower one.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+    return wrong_letter(answer, "b", wrong)

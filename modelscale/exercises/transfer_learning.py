@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 
 @exercise("A takes the inputs down to `rank` numbers, B takes those up to the outputs.")
@@ -93,5 +93,4 @@ def check_culprit(answer):
         "d": "it remembers as much of letters as a sound one: its weights are in order, "
         "its test images are not. Preparing them as in training repairs it.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "c" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+    return wrong_letter(answer, "c", wrong)

@@ -4,7 +4,7 @@ import math
 
 from .. import tuning
 from ..tuning import Rule
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 ROLES = ("input", "hidden", "output", "vector")
 
@@ -71,8 +71,7 @@ def check_forgotten(answer):
         "c": "layers 1 and 2 change as much in wide networks as in narrow ones after one step.",
         "d": "the input layer's change is flat, and under Adam its rate needs no factor.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+    return wrong_letter(answer, "b", wrong)
 
 
 def suspect(kind):

@@ -1,7 +1,7 @@
 """Checkers of the exercises in 01_vertical_scaling."""
 
 from .. import count
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 
 @exercise(
@@ -46,5 +46,4 @@ def check_suspect(answer):
         "b": "training accuracy is as low as test accuracy: nothing is memorised.",
         "d": "the weights of every layer change: print them before and after.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "c" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+    return wrong_letter(answer, "c", wrong)

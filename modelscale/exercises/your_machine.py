@@ -1,6 +1,6 @@
 """Checkers of the exercises in 00_your_machine."""
 
-from .base import differs, exercise
+from .base import differs, exercise, wrong_letter
 
 
 @exercise("2 n^3 operations; three n x n matrices moved, each number bytes_per_value bytes.")
@@ -43,5 +43,4 @@ def check_lying_benchmark(answer):
         "c": "the dtype is float32 in both, and it would show at every size.",
         "d": "both use the same matrices, so the caches hold the same.",
     }
-    choice = str(answer).strip().lower()
-    return None if choice == "b" else wrong.get(choice, f"{answer!r} is not one of a, b, c, d.")
+    return wrong_letter(answer, "b", wrong)
