@@ -1,5 +1,6 @@
 """Proves that each member trained by `fit_many` ends where `fit` brings it alone."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,27 @@ def test_a_callback_stops_all_members_with_their_weights_written_back():
     histories = fit_many(members, TASK, RECIPE, callback=lambda step, records: step >= 20)
     assert all(history.stopped and history.step == [10, 20] for history in histories)
     assert not torch.equal(members[0].layers[0].weight, build(shape, 1)[0].layers[0].weight)
+
+
+def test_a_callback_is_shown_the_last_record_of_every_member():
+    shown = []
+    histories = fit_many(
+        build(count.MLP(depth=2, width=8), 3), TASK, RECIPE, callback=lambda *a: shown.append(a)
+    )
+    assert [step for step, _ in shown] == [10, 20, 30]
+    assert shown[-1][1] == [history.last for history in histories]
+    assert len({record["loss"] for record in shown[-1][1]}) == 3
+
+
+def test_members_share_the_seconds(monkeypatch):
+    class Watch:
+        """One that always stands at six seconds."""
+
+        seconds, paused = 6.0, staticmethod(contextlib.nullcontext)
+
+    monkeypatch.setattr("modelscale.train.many.Stopwatch", lambda device: Watch)
+    for history in fit_many(build(count.MLP(depth=1, width=8), 3), TASK, RECIPE):
+        assert history.seconds == [2.0] * 3
 
 
 def test_members_of_different_shapes_or_lists_of_other_lengths_are_refused():

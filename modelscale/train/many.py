@@ -56,18 +56,29 @@ def fit_many(
         total += losses.detach()
         if step in recipe.record_steps:
             with clock.paused():
-                means, scores = total / (step - done), score_many(stack, data)
+                means = (total / (step - done)).tolist()
                 flops = step * step_flops(stack.shape, recipe.batch_size)
-                for history, mean, row in zip(histories, means.tolist(), scores, strict=True):
-                    history.add(step, mean, flops, clock.seconds / len(models), row)
-                stop = bool(callback and callback(step, [h.last for h in histories]))
-                for history in histories:
-                    history.stopped = stop
+                _record(histories, step, means, flops, clock.seconds, score_many(stack, data))
+                stop = _told_to_stop(histories, step, callback)
             total, done = 0.0, step
             if stop:
                 break
     stack.write_back()
     return histories
+
+
+def _record(histories, step, means, flops, seconds, scores):
+    """Nothing: adds a record to each history. The seconds are shared out among all members."""
+    for history, mean, row in zip(histories, means, scores, strict=True):
+        history.add(step, mean, flops, seconds / len(histories), row)
+
+
+def _told_to_stop(histories, step, callback):
+    """Whether `callback`, shown the last records, ends the training; all histories note it."""
+    stop = bool(callback and callback(step, [history.last for history in histories]))
+    for history in histories:
+        history.stopped = stop
+    return stop
 
 
 class Stack:
