@@ -270,3 +270,13 @@ def test_mixed_precision_on_a_cpu_attends_in_float32():
     wanted.bfloat16().square().sum().backward()
     for a, b in zip(mixed, exact, strict=True):
         assert torch.equal(a.grad, b.grad)
+
+
+def test_mixed_precision_on_a_cpu_keeps_logits_in_float32():
+    model, tokens = models.build(GPT), torch.zeros(1, 8, dtype=torch.long)
+    entered = []
+    model.norm.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(tokens)
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, model.head(model.norm(entered[0])))

@@ -7,6 +7,7 @@ from torch import nn
 
 from .. import check
 from ..models import GPT
+from ..models.gpt import to_logits
 
 
 class Part(nn.Module):
@@ -35,7 +36,7 @@ class Part(nn.Module):
         rotary = None if self.rotary is None else self.rotary[:, :tokens]
         for block in self.blocks.values():
             x = block(x, rotary)
-        return self.head(self.norm(x)) if self.is_last else x  # (B, T, C) -> (B, T, V)
+        return to_logits(self.norm, self.head, x) if self.is_last else x
 
 
 def cut(gpt: GPT, parts: int) -> list[Part]:
