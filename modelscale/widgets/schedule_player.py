@@ -2,7 +2,6 @@
 
 import ipywidgets as w
 
-from .. import check
 from ..parallel.gantt import draw_timeline, key, place_timeline
 from ..parallel.schedule import NAMES, bubble_law, build
 from ..parallel.simulate import Costs, simulate
@@ -26,7 +25,6 @@ def compute(
     Times in forwards of one micro-batch through one stage; activations of one micro-batch in one
     whole stage. `chunks` count for interleaved alone. None for a schedule that there is not.
     """
-    check.one_of("name", name, NAMES)
     v = chunks if name == "interleaved" else 1
     if name == "interleaved" and micro_batches % stages:
         return None
