@@ -42,8 +42,9 @@ def test_a_step_is_timed_on_the_ranks_asked_for_and_threads_are_given_back():
     def timed():
         settings = {
             "one": (SHAPE, 4, 2),
-            "two": (SHAPE, 4, 2, 2),
-            "library": (SHAPE, 4, 2, 2, 1, "library"),
+            "alone": (SHAPE, 4, 2, "by hand"),
+            "two": (SHAPE, 4, 2, "by hand", 2),
+            "library": (SHAPE, 4, 2, "library", 2, 2),
             "gpt": (count.Transformer(1, 8, 2, 16, 8), 2, 1),
         }
         return clock.in_turn(settings, rounds=2), torch.get_num_threads(), dist.get_rank()
@@ -52,8 +53,13 @@ def test_a_step_is_timed_on_the_ranks_asked_for_and_threads_are_given_back():
         assert threads == 1
         assert all(len(times) == 2 for times in found.values())
         for name, times in found.items():
-            alone = name in ("one", "gpt")
+            alone = name in ("one", "alone", "gpt")
             assert all((t is None) == (alone and rank == 1) for t in times)
+
+
+def test_no_round_begins_after_the_limit():
+    for found in parallel.run(clock.in_turn, {"one": (SHAPE, 4, 1)}, 5, 0.0):
+        assert len(found["one"]) == 1
 
 
 def test_bad_input_is_answered():

@@ -62,6 +62,23 @@ def test_on_real_ranks_it_equals_the_library_and_the_simulation(ranks):
         assert by_hand.shape == (3, 35)
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_chunks_in_pieces_give_the_same_sums_and_the_same_bytes(ranks):
+    """Chunks of 5 and 4 numbers, or of 3, in pieces of one or two: none is lost or mistaken."""
+
+    def in_pieces(piece_bytes, n):
+        ring.PIECE_BYTES = piece_bytes
+        x = own(dist.get_rank(), (n,))
+        return x, ring.all_reduce(x)
+
+    for n in (9, 14):
+        simulated = [own(rank, (n,)) for rank in range(ranks)]
+        traffic = sim.all_reduce(simulated)
+        for rank, (x, sent) in enumerate(parallel.run(in_pieces, 4, n, ranks=ranks)):
+            assert torch.equal(x, simulated[rank]) and sent.bytes == traffic[rank].bytes
+            assert sent.messages == ring.PIECES * traffic[rank].messages
+
+
 def test_the_halves_and_a_group_of_some_ranks():
     def halves():
         rank = dist.get_rank()

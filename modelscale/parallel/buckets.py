@@ -36,10 +36,11 @@ class Bucket:
         pairs = zip(self.names, self.parameters, strict=True)
         return [name for name, p in pairs if p.grad is None]
 
-    def fill(self):
-        """Nothing: moves the gradients into the flat tensor and leaves views of it behind."""
-        torch._foreach_copy_(self.views, [p.grad for p in self.parameters])
+    def fill(self, ranks):
+        """Nothing: moves each gradient's share of the mean into the flat tensor, in one pass over
+        memory, and leaves views of it behind."""
         for p, view in zip(self.parameters, self.views, strict=True):
+            torch.div(p.grad, ranks, out=view)
             p.grad = view
 
 
@@ -94,7 +95,6 @@ class DataParallel(nn.Module):
             self._launch()
         for bucket in self.buckets:
             bucket.work.wait()
-            bucket.flat /= dist.get_world_size(self.group)
             bucket.ready, bucket.work = 0, None
         self.spans, self._launched = [bucket.span for bucket in self.buckets], 0
 
@@ -118,7 +118,7 @@ class DataParallel(nn.Module):
     def _launch(self):
         bucket = self.buckets[self._launched]
         self._launched += 1
-        bucket.fill()
+        bucket.fill(dist.get_world_size(self.group))
         span = Span(bucket.flat.numel() * bucket.flat.element_size(), time.perf_counter())
         bucket.span, bucket.work = (
             span,

@@ -3,6 +3,7 @@
 A barrier before each timing lets all ranks begin together. These functions run on the ranks.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -15,26 +16,29 @@ from .. import check, models
 from ..train.loop import cross_entropy
 from .buckets import DataParallel
 
-AVERAGING = ("by hand", "library")
+AVERAGING = ("none", "by hand", "library")
+WARM_UP = 1  # steps that do not count: memory is asked for, buckets are laid out
 
 
 def message_s(ways: dict[str, Callable], sizes_bytes, timings: int) -> dict[str, np.ndarray]:
     """{name: median seconds by size} of functions of a float32 tensor that all ranks call.
 
-    All ways of one size are timed in turn, so that a slow moment of the machine meets all of them.
-    Two rounds go before that do not count.
+    All ways of one size are timed in turn, in another order each round: so a slow moment of
+    the machine meets all of them, and none always finds the caches as the same one left them. Two
+    rounds go before that do not count.
 
     Raises: ValueError for fewer than one timing.
     Taught in: 08_data_parallel.
     """
     seconds = np.empty((check.integer("timings", timings) + 2, len(ways), len(sizes_bytes)))
+    order = np.random.default_rng(0)  # the same on every rank
     for column, size in enumerate(sizes_bytes):
         x = torch.zeros(size // 4)
         for row in range(timings + 2):
-            for i, way in enumerate(ways.values()):
+            for i in order.permutation(len(ways)):
                 dist.barrier()
                 begin = time.perf_counter()
-                way(x)
+                tuple(ways.values())[i](x)
                 seconds[row, i, column] = time.perf_counter() - begin
     return dict(zip(ways, np.median(seconds[2:], 0), strict=True))
 
@@ -48,13 +52,14 @@ def ring_step(x: torch.Tensor) -> None:
 
 
 def training_step_s(
-    shape, batch_size: int, steps: int, ranks: int = 1, threads: int = 1, averaging="by hand"
+    shape, batch_size: int, steps: int, averaging="none", ranks: int = 1, threads: int = 1
 ) -> float | None:
-    """Median seconds of a training step on the first `ranks` ranks; None on the others.
+    """Seconds of a training step on the first `ranks` ranks, a mean of `steps`; None on the others.
 
     `batch_size` is each rank's own, of random data. The step is plain SGD; gradients are averaged
-    in buckets beside the backward pass, by our `DataParallel` or by the library. All ranks of the
-    run must call it.
+    over these ranks in buckets beside the backward pass, by our `DataParallel` or by the library,
+    or not at all. The ranks meet before the first step and after the last one: in between they
+    wait for each other no more than their messages make them. All ranks of the run must call it.
 
     Raises: ValueError for an unknown `averaging`.
     Taught in: 08_data_parallel.
@@ -63,43 +68,64 @@ def training_step_s(
     group = dist.new_group(list(range(ranks)))
     if dist.get_rank() >= ranks:
         return None
-    model = models.build(shape)
-    network = _wrapped(model, group, averaging) if ranks > 1 else model
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3, fused=True)
-    x, y = _random_batch(shape, batch_size)
-    before, seconds = torch.get_num_threads(), []
+    step = _step(shape, batch_size, averaging, group)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    for _ in range(steps + 1):  # the first does not count
-        dist.barrier(group)
-        begin = time.perf_counter()
-        optimizer.zero_grad()
-        cross_entropy(network(x), y).backward()
-        if isinstance(network, DataParallel):
-            network.finish()
-        optimizer.step()
-        dist.barrier(group)
-        seconds.append(time.perf_counter() - begin)
+    for _ in range(WARM_UP):
+        step()
+    dist.barrier(group)
+    begin = time.perf_counter()
+    for _ in range(check.integer("steps", steps)):
+        step()
+    dist.barrier(group)
+    seconds = (time.perf_counter() - begin) / steps
     torch.set_num_threads(before)
-    return float(np.median(seconds[1:]))
+    return seconds
 
 
-def in_turn(settings: dict[str, tuple], rounds: int = 3) -> dict[str, list[float]]:
+def in_turn(
+    settings: dict[str, tuple], rounds: int = 3, limit_s: float = math.inf
+) -> dict[str, list[float]]:
     """{name: seconds of a step, one for each round} of `training_step_s(*settings[name])`.
 
-    Each round times every setting once, in turn. Taught in: 08_data_parallel.
+    Each round times every setting once, in turn. None begins once `limit_s` have passed: where
+    others use the cores, threads that wait for each other can take a hundred times as long.
+    Raises: ValueError for fewer than one round.
+    Taught in: 08_data_parallel.
     """
-    found = {name: [] for name in settings}
+    found, begin = {name: [] for name in settings}, time.perf_counter()
     for _ in range(check.integer("rounds", rounds)):
         for name, setting in settings.items():
             dist.barrier()
             found[name].append(training_step_s(*setting))
+        passed_s = torch.tensor(time.perf_counter() - begin)
+        dist.broadcast(passed_s, 0)  # so that all ranks go on, or none
+        if passed_s > limit_s:
+            break
     return found
+
+
+def _step(shape, batch_size, averaging, group):
+    """A function that takes one training step."""
+    model = models.build(shape)
+    network = _wrapped(model, group, averaging)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, fused=True)
+    x, y = _random_batch(shape, batch_size)
+
+    def step():
+        optimizer.zero_grad()
+        cross_entropy(network(x), y).backward()
+        if averaging == "by hand":
+            network.finish()
+        optimizer.step()
+
+    return step
 
 
 def _wrapped(model, group, averaging):
     if averaging == "library":
         return nn.parallel.DistributedDataParallel(model, process_group=group)
-    return DataParallel(model, group=group)
+    return DataParallel(model, group=group) if averaging == "by hand" else model
 
 
 def _random_batch(shape, batch_size):

@@ -1,5 +1,7 @@
 """All-reduce as a ring of real processes, over send and receive, and what its time is made of.
 
+A large chunk travels in pieces, and each piece is passed on as soon as it is added up, while the
+next is still arriving: so no rank ever waits for a whole chunk.
 Legend: p ranks, n bytes.
 """
 
@@ -12,6 +14,9 @@ import torch.distributed as dist
 from .. import check
 from .sim import Traffic, all_gather_steps, reduce_scatter_steps
 
+PIECE_BYTES = 2**19  # no piece is smaller, unless its chunk is: every message costs a latency
+PIECES = 3  # of a large chunk; and so many may arrive before the first of them is added up
+
 
 def all_reduce(x: torch.Tensor, group=None, traffic: Traffic | None = None) -> Traffic:
     """What this rank sent; `x` becomes the sum over the ranks of `group`, in place.
@@ -20,8 +25,7 @@ def all_reduce(x: torch.Tensor, group=None, traffic: Traffic | None = None) -> T
     Taught in: 08_data_parallel.
     """
     traffic = traffic or Traffic()
-    reduce_scatter(x, group, traffic)
-    all_gather(x, group, traffic)
+    _walk(x, lambda *a: reduce_scatter_steps(*a) + all_gather_steps(*a), group, traffic)
     return traffic
 
 
@@ -48,21 +52,39 @@ def own_chunk(x: torch.Tensor, group=None) -> torch.Tensor:
     return _chunks(x, dist.get_world_size(group))[dist.get_rank(group)]
 
 
-def _walk(x, steps, group, traffic):
-    """This rank's chunk, after all `steps` of one half of the ring."""
+def _walk(x, steps_of, group, traffic):
+    """This rank's chunk, after all its steps: what arrives in one is what it sends in the next."""
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
-    chunks = _chunks(x, ranks)
     after, before = ((rank + d) % ranks for d in (1, -1))
-    for step in steps(rank, ranks):
-        mine = chunks[step.receive]
-        arriving = torch.empty_like(mine) if step.add else mine
-        sending = dist.isend(chunks[step.send], group=group, group_dst=after)
-        dist.recv(arriving, group=group, group_src=before)
+    chunks, steps = _chunks(x, ranks), steps_of(rank, ranks)
+    due = [(step, piece) for step in steps for piece in _pieces(chunks[step.receive])]
+    room = x.new_empty(PIECES, max((piece.numel() for _, piece in due), default=0))
+    arriving, sending, traffic = [], [], traffic or Traffic()
+
+    def ask(i):
+        step, mine = due[i]
+        into = room[i % PIECES, : mine.numel()] if step.add else mine
+        arriving.append((into, dist.irecv(into, group=group, group_src=before)))
+
+    def send(piece):
+        sending.append(dist.isend(piece, group=group, group_dst=after))
+        traffic.count(piece)
+
+    for i in range(min(PIECES, len(due))):
+        ask(i)
+    for piece in _pieces(chunks[steps[0].send]) if steps else []:
+        send(piece)
+    for i, (step, mine) in enumerate(due):
+        into, arrival = arriving[i]
+        arrival.wait()
         if step.add:
-            mine += arriving
-        sending.wait()
-        if traffic is not None:
-            traffic.count(chunks[step.send])
+            mine += into
+        if i + PIECES < len(due):
+            ask(i + PIECES)
+        if step is not steps[-1]:
+            send(mine)
+    for work in sending:
+        work.wait()
     return chunks[rank]
 
 
@@ -73,6 +95,10 @@ def _chunks(x, ranks):
             "so that its chunks can be changed in place. Use x.contiguous()."
         )
     return x.view(-1).tensor_split(ranks)
+
+
+def _pieces(chunk):
+    return chunk.tensor_split(min(max(chunk.nbytes // PIECE_BYTES, 1), PIECES))
 
 
 @dataclass(frozen=True)

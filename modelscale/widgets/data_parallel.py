@@ -19,6 +19,7 @@ from .controls import choice
 from .explorer import Explorer
 
 NETWORKS = {
+    "convolutions": count.ConvNet(3, 48, n_stride=1),
     "MLP 3 x 128": count.MLP(3, 128),
     "MLP 4 x 1024": count.MLP(4, 1024),
     "GPT 4 x 256": count.Transformer(4, 256, 4, 256, 128),
