@@ -8,7 +8,7 @@ The share beside each figure is model FLOP/s (exact matrix products) over the ma
 core in the same format, measured in the same process.
 
 With --bfloat16, for processors with units for it, `fit` runs in mixed precision too; with --losses
-it is trained for 400 steps on text in both formats, with three seeds. Results are kept by machine
+it is trained for 400 steps on text in both formats, with five seeds. Results are kept by machine
 and width. On a busy Linux machine `chrt --rr 1` before it, as root, keeps others out of them.
 """
 
@@ -24,7 +24,7 @@ from statistics import median
 OUT = Path(__file__).resolve().parent / "results" / "gpt_training.json"
 LAYERS, HEADS, CONTEXT, BATCH, VOCABULARY = 4, 4, 64, 12, 256
 WIDTHS, STEPS = (128, 256), {128: 60, 256: 25}
-LOSS_STEPS, LOSS_SEEDS, LOSS_WIDTH = 400, (0, 1, 2), 256
+LOSS_STEPS, LOSS_SEEDS, LOSS_WIDTH = 400, range(5), 256
 
 
 def main():
@@ -51,7 +51,6 @@ def main():
         result["widths"][str(width)] = compared(width, args.rounds, precisions)
     if args.losses:
         result["losses"] = losses()
-        print(result["losses"])
     machines[describe_machine()] = result
     OUT.write_text(json.dumps(machines, indent=1) + "\n")
 
@@ -94,6 +93,7 @@ def losses() -> list:
             recipe = Recipe(LOSS_STEPS, BATCH, 1e-3, records=8, precision=precision)
             history = fit(models.build(gpt_shape(LOSS_WIDTH), seed), text, recipe, seed)
             row[precision] = [round(history.loss[-1], 4), round(history.test_loss[-1], 4)]
+        print(row, flush=True)
         rows.append(row)
     return rows
 
