@@ -34,7 +34,8 @@ def main():
     before = json.loads(OUT.read_text())["notebooks"] if args.only else {}
     result = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "notebooks": before}
     recorded = json.loads(RUNTIMES.read_text())
-    recorded["reference"] = {"probe_s": round(probe, 4), "machine": describe_machine()}
+    here = {"probe_s": round(probe, 4), "machine": describe_machine()}
+    recorded["reference"] |= dict.fromkeys(args.sizes, here)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if args.only and path.stem not in args.only:
             continue

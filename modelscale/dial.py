@@ -76,9 +76,7 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
     _import_whole("torch._dynamo")  # which torch imports in making the first optimizer
     print(f"modelscale: size {size} of {', '.join(SIZES)}; seed {seed}; device {dial.device}")
     print(f"{describe_machine()}; {torch.get_num_threads()} thread")
-    print(_expected_time(notebook, size))
-    if size == "large" and dial.device.type == "cpu":
-        print("large is for a GPU: on this CPU some cells take many minutes. Try size='default'.")
+    print(_expected_time(notebook, size, dial.device))
     return dial
 
 
@@ -150,18 +148,20 @@ def probe_s(rounds: int = 5) -> float:
 
 
 def runtimes() -> dict:
-    """The recorded seconds of each notebook in each size, and of the probe beside them."""
+    """The recorded seconds of each notebook in each size; of each size, where, and the probe's."""
     return json.loads(resources.files("modelscale").joinpath("runtimes.json").read_text())
 
 
-def _expected_time(notebook, size):
+def _expected_time(notebook, size, device):
     recorded = runtimes()
     known = [name for name in recorded if name != "reference"]
     check.one_of("notebook", notebook, known, "give the name of the file without its ending")
     seconds = recorded[notebook][size]
+    if size == "large" and device.type == "cpu":
+        return "large is for a GPU: on this CPU some cells take many minutes. Try size='default'."
     if seconds is None:
         return f"{notebook} has not been timed in size {size}"
-    slower = probe_s() / recorded["reference"]["probe_s"]
+    slower = probe_s() / recorded["reference"][size]["probe_s"]
     here = f"{notebook}: about {_round(seconds * slower)} s here"
     return f"{here} ({_round(seconds)} s where it was recorded; this machine takes {slower:.1f}x)"
 
