@@ -3,7 +3,6 @@ words, times are made of the predicted step and of a ring, and its star stands w
 stop paying; and that the laws beside it are the textbook's.
 """
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -12,6 +11,7 @@ from modelscale import count
 from modelscale.machine import Machine, predict_step
 from modelscale.parallel import speedup
 from modelscale.parallel.ring import Link
+from modelscale.plot import seconds
 from modelscale.widgets import data_parallel
 
 LATENCY_S = 1e-4
@@ -82,10 +82,25 @@ def test_lines_and_marks_stand_at_these_numbers(explorer, box):
     found = data_parallel.compute(box, LATENCY_S, **STATE)
     assert times["computing"].get_ydata() == pytest.approx(1e3 * found["computing"])
     assert times["waiting"].get_ydata()[1:] == pytest.approx(1e3 * found["waiting"][1:])
+    assert 0 < times["waiting"].get_ydata()[0] < times["waiting"].axes.get_ylim()[0]  # logarithmic
+    assert times["here"].get_xdata() == [3, 3]
     assert speedups["line"].get_ydata() == pytest.approx(found["speedup"])
     assert speedups["point"].get_data() == ([8], [pytest.approx(found["speedup"][3])])
-    assert speedups["best"].get_xdata() == [found["best"]]
-    assert f"stop paying at {found['best']}." in explorer.text and "8 workers" in explorer.text
+    at = data_parallel.WORKERS.index(found["best"])
+    assert speedups["best"].get_data() == ([found["best"]], [pytest.approx(found["speedup"][at])])
+
+
+def test_the_words_tell_the_same_numbers(explorer, box):
+    found = data_parallel.compute(box, LATENCY_S, **STATE)
+    computing, waiting, speedup = (found[k][3] for k in ("computing", "waiting", "speedup"))
+    words = (
+        f" 1 GB/s, 8 workers: {seconds(computing)} computing, {seconds(waiting)} waiting; "
+        f"{speedup:.2f} times one worker, efficiency {speedup / 8:.0%}. "
+        f"More workers stop paying at {found['best']}."
+    )
+    assert explorer.text.endswith(words) and waiting != pytest.approx(computing, rel=0.1)
+    explorer.controls["workers"].value = 1
+    assert ", 1 worker: " in explorer.text
 
 
 def test_the_plain_pictures_have_labelled_axes_with_units(box):
@@ -98,6 +113,13 @@ def test_the_plain_pictures_have_labelled_axes_with_units(box):
         "computing",
         "waiting for messages",
     ]
+    left.figure.canvas.draw()
+    assert [t.get_text() for t in left.get_xticklabels()] == ["1", "4", "16", "64", "256", "1024"]
+    assert [t.get_text() for t in right.get_legend().get_texts()] == [
+        "ideal",
+        "predicted",
+        "stops paying",
+    ]
 
 
 def test_the_laws():
@@ -106,6 +128,7 @@ def test_the_laws():
     assert speedup.amdahl(10**9, 0.2) == pytest.approx(5)
     assert speedup.gustafson(4, 0.2) == pytest.approx(0.2 + 0.8 * 4)
     assert speedup.amdahl(8, 0) == speedup.gustafson(8, 0) == 8
+    assert speedup.amdahl(8, 1) == speedup.gustafson(8, 1) == 1
     for p in (2, 16):  # the same run, told in shares of its time on p ranks and on one
         s = 0.1
         on_one = s / (s + p * (1 - s))
@@ -113,7 +136,7 @@ def test_the_laws():
 
 
 def test_overlap_hides_at_most_the_backward_pass():
-    assert speedup.step_time(3.0, 1.0).step_s == 4.0
+    assert speedup.step_time(3.0, 1.0).step_s == 4.0 and speedup.step_time(0.0, 0.0).step_s == 0
     assert speedup.step_time(3.0, 1.0, overlap=True).step_s == 3.0
     assert speedup.step_time(3.0, 5.0, overlap=True).waiting_s == pytest.approx(3.0)
 
@@ -125,6 +148,8 @@ def test_overlap_hides_at_most_the_backward_pass():
         (lambda: speedup.amdahl(2, 1.1), "share from 0 to 1"),
         (lambda: speedup.gustafson(2, -0.1), "serial=-0.1"),
         (lambda: speedup.step_time(-1.0, 0.0), "computing_s=-1.0"),
+        (lambda: speedup.step_time(0.0, -1.0), "sending_s=-1.0"),
+        (lambda: speedup.gustafson(0, 0.1), "ranks=0"),
     ],
 )
 def test_bad_input_is_answered(call, told):
@@ -133,5 +158,12 @@ def test_bad_input_is_answered(call, told):
 
 
 def test_workers_that_batches_do_not_divide_take_the_larger_share(box):
-    found = data_parallel.compute(box, LATENCY_S, **STATE | {"batch": 16})
-    assert np.allclose(found["computing"][5:], found["computing"][4])
+    found = data_parallel.compute(box, LATENCY_S, **STATE | {"batch": 20})
+    for workers, share in ((8, 3), (16, 2), (32, 1), (64, 1)):
+        alone = predict_step(box, count.MLP(4, 1024), share).step_s
+        assert found["computing"][data_parallel.WORKERS.index(workers)] == pytest.approx(alone)
+
+
+def test_where_messages_cost_nothing_all_workers_pay(box):
+    free = STATE | {"scaling": "batch per worker", "bandwidth": 1e9}
+    assert data_parallel.compute(box, 0.0, **free)["best"] == data_parallel.WORKERS[-1]

@@ -10,6 +10,7 @@ import explorers
 from modelscale.parallel import gantt
 from modelscale.parallel.schedule import NAMES, bubble_fraction, build
 from modelscale.parallel.simulate import Costs, simulate
+from modelscale.parallel.timeline import Span, Timeline
 from modelscale.widgets import schedule_player
 
 PLACE = {"stages": 4, "micro_batches": 8, "chunks": 2, "backward": 2.0, "message": 0.1}
@@ -71,8 +72,40 @@ def test_a_schedule_that_there_is_not_is_told_in_picture_and_words(explorer):
     explorer.controls["stages"].value = 8
     assert explorer.error.value == ""
     assert "4 micro-batches do not make whole groups of 8" in explorer.text
-    assert explorer.picture.art["no"].get_text() in explorer.text
+    assert explorer.picture.art["no"].get_text() + "." == explorer.text.split(": ")[1]
     assert not explorer.picture.art["boxes"]["F"].get_paths()
+    assert not any(bar.get_width() for bar in explorer.picture.art["bars"])
+
+
+def test_all_schedules_share_the_time_axis_of_gpipe_unless_they_take_longer(explorer):
+    left, right = explorer.picture.art["axes"]
+    gpipe = schedule_player.compute("gpipe", **PLACE)["total"]
+    for name in NAMES:
+        explorer.controls["name"].value = name
+        total = schedule_player.compute(name, **PLACE)["total"]
+        assert left.get_xlim() == (0, max(gpipe, total)) and right.get_xlim()[1] >= 8
+    assert total < gpipe < schedule_player.compute("naive", **PLACE)["total"]
+
+
+@pytest.mark.parametrize("stages", schedule_player.STAGES)
+def test_there_is_a_row_for_each_stage(explorer, stages):
+    explorer.controls["stages"].value = stages
+    for ax in explorer.picture.art["axes"]:
+        assert list(ax.get_yticks()) == list(range(stages))
+        assert ax.get_ylim() == (stages - 0.4, -0.6)
+
+
+def test_a_move_that_changes_no_limits_redraws_no_axes(explorer):
+    explorer.controls["message"].value = 0.0  # then none takes longer than GPipe
+    before = explorer.picture.full_draws
+    explorer.controls["chunks"].value = 1
+    assert explorer.picture.full_draws == before
+
+
+def test_chunks_are_told_to_be_of_no_effect_where_they_are(explorer):
+    assert "of no effect" not in explorer.text
+    explorer.controls["name"].value = "1f1b"
+    assert "chunks 2 (of no effect here)" in explorer.text
 
 
 def test_what_the_notebook_asks_to_find_is_there():
@@ -98,6 +131,29 @@ def test_the_plain_plots_have_names_and_numbers():
     ax = gantt.plot_timeline(Figure().subplots(), simulate(build("1f1b", 2, 3)))
     assert "".join(text.get_text() for text in ax.texts) == "010212" + "001122"
     assert ax.get_xlim() == (0, 12) and list(ax.get_yticks()) == [0, 1]
+
+
+def test_a_timeline_is_drawn_from_its_beginning_later_chunks_paler_with_black_numbers():
+    spans = simulate(build("interleaved", 2, 2, 2)).ranks
+    later = Timeline(tuple(tuple(Span(op, a + 5, b + 5) for op, a, b in own) for own in spans))
+    ax = gantt.plot_timeline(Figure().subplots(), later)
+    forward = ax.collections[0]
+    flat = [span for own in spans for span in own]
+    first = [path.vertices[:, 0].min() for path in forward.get_paths()]
+    assert first == [start for op, start, _ in flat if op.kind == "F"]
+    shades = forward.get_facecolor()[:, 3].tolist()
+    assert shades == [gantt.LATER_CHUNK if op.part >= 2 else 1 for op, *_ in flat if op.kind == "F"]
+    for text, (op, start, end) in zip(ax.texts, flat, strict=True):
+        assert text.get_position()[0] == (start + end) / 2
+        assert text.get_color() == ("black" if op.part >= 2 else "white")
+
+
+@pytest.mark.parametrize(("micro_batches", "edge"), [(8, 0.4), (200, 0)])
+def test_many_boxes_have_no_edges(micro_batches, edge):
+    ax = gantt.plot_timeline(
+        Figure().subplots(), simulate(build("gpipe", 2, micro_batches)), numbers=False
+    )
+    assert ax.collections[0].get_linewidth().tolist() == [edge] and not ax.texts
 
 
 def test_an_unknown_schedule_is_answered_with_its_name():

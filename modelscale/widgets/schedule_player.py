@@ -70,7 +70,7 @@ def place_schedule(art: dict, name, stages, micro_batches, chunks, backward, mes
     longest = compute("gpipe", stages, micro_batches, *costs)["total"]
     left, right = art["axes"]
     _set(left, "xlim", (0.0, max(longest, found["total"] if found else 0)))
-    _set(right, "xlim", (0.0, 1.05 * max(micro_batches, *peak, 1)))
+    _set(right, "xlim", (0.0, 1.05 * micro_batches))  # nobody holds more
     for ax in (left, right):
         _set(ax, "ylim", (stages - 0.4, -0.6))
     if len(left.get_yticks()) != stages:
