@@ -1,9 +1,10 @@
 """Proves that compressed gradients are what they say, lose nothing for ever where they remember,
-and count their bytes; that local steps are averaged; and that a delayed gradient is that of the
-weights so many steps ago.
+and count their bytes; that local steps are averaged; and that asynchronous workers' gradients are
+applied as they arrive, each once, as late as is said, with one worker as in one process.
 """
 
 import math
+import time
 
 import pytest
 import torch
@@ -23,6 +24,12 @@ MAKERS = {
     "forgetful": lambda: compression.TopShare(0.1, feedback=False),
     "signs": lambda: compression.Signs(),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimizers_are_imported():
+    """Once, by the server that ranks are forked from, where it is not running yet."""
+    parallel.warm_up("torch._dynamo")
 
 
 def gradient(rank):
@@ -113,19 +120,85 @@ def test_local_weights_become_their_mean():
         assert torch.allclose(weight, torch.full((2, 3), 2.0))
 
 
-@pytest.mark.parametrize("delay", [0, 1, 3])
-def test_a_late_gradient_is_that_of_the_weights_so_many_steps_ago(delay):
-    """On w^2 / 2, whose gradient is w: w(t+1) = w(t) - lr w(t - delay)."""
-    model = nn.Linear(1, 1, bias=False)
+def asynchronous(updates, pauses=(0.0,) * 9):
+    """On w^2 / 2, whose gradient is w: the server's lateness, gradients and weights; a worker's
+    number of gradients."""
+    model, rank = nn.Linear(1, 1, bias=False), dist.get_rank()
+    if rank > 0:
+
+        def loss_of(m):
+            time.sleep(pauses[rank])
+            return 0.5 * m.weight.square().sum()
+
+        return stale.work(model, loss_of)
     nn.init.constant_(model.weight, 1.0)
-    late = stale.Delayed(model, torch.optim.SGD(model.parameters(), 0.1), delay)
-    weights = [1.0]
-    for step in range(8):
-        loss = late.step(lambda m: 0.5 * m.weight.square().sum())
-        old = weights[max(0, step - delay)]
-        assert float(loss) == pytest.approx(0.5 * old**2)
-        weights.append(weights[-1] - 0.1 * old)
-        assert float(model.weight.detach()) == pytest.approx(weights[-1])
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    gradients, weights = [], [1.0]
+    optimizer.register_step_pre_hook(lambda *_: gradients.append(float(model.weight.grad)))
+    optimizer.register_step_post_hook(lambda *_: weights.append(float(model.weight.detach())))
+    return stale.serve(model, optimizer, updates), gradients, weights
+
+
+@pytest.mark.parametrize(("workers", "updates"), [(1, 6), (2, 9), (3, 2), (4, 20)])
+def test_every_gradient_is_applied_once_and_is_as_late_as_is_said(workers, updates):
+    """It is that of the weights so many updates ago; all together are as late as counting says:
+    each update makes every other gradient under way later by one."""
+    server, *counts = parallel.run(asynchronous, updates, ranks=workers + 1)
+    late, gradients, weights = server
+    assert sum(counts) == len(late) == updates
+    assert gradients == [weights[done - behind] for done, behind in enumerate(late)]
+    assert sum(late) == sum(min(workers - 1, updates - e) for e in range(1, updates + 1))
+
+
+def test_a_slow_worker_is_later_and_does_less_but_the_mean_is_the_same():
+    server, slow, *others = parallel.run(asynchronous, 60, (0, 0.05, 0, 0), ranks=4)
+    assert slow < min(others) and max(server[0]) > 6
+    assert sum(server[0]) == 2 * 58 + 1
+
+
+def test_one_worker_trains_as_one_process_does():
+    def trained(alone):
+        torch.manual_seed(0)
+        model, x = nn.Linear(5, 3), torch.randn(20, 4, 5)
+        batches = iter(x)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+
+        def loss_of(m):
+            return m(next(batches)).square().mean()
+
+        if not alone and dist.get_rank() > 0:
+            return stale.work(model, loss_of)
+        if not alone:
+            stale.serve(model, optimizer, 20)
+        for _ in range(20 * alone):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+        return model.weight.detach()
+
+    assert torch.equal(parallel.run(trained, True)[0], parallel.run(trained, False)[0])
+
+
+def test_the_first_rank_of_a_group_is_its_server():
+    def some():
+        group = dist.new_group([1, 2])
+        model = nn.Linear(2, 1)
+        if dist.get_rank() == 1:
+            return stale.serve(model, torch.optim.SGD(model.parameters(), 0.1), 3, group)
+        if dist.get_rank() == 2:
+            return stale.work(model, lambda m: m.weight.sum() + m.bias.sum(), group)
+        return None
+
+    assert parallel.run(some, ranks=3) == [None, [0, 0, 0], 3]
+
+
+def test_serving_nobody_is_refused():
+    def alone():
+        model = nn.Linear(1, 1)
+        return stale.serve(model, torch.optim.SGD(model.parameters(), 0.1), 3)
+
+    with pytest.raises(parallel.RankError, match=r"workers=0.*2 ranks or more"):
+        parallel.run(alone, ranks=1)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +206,6 @@ def test_a_late_gradient_is_that_of_the_weights_so_many_steps_ago(delay):
     [
         (lambda: compression.TopShare(0.0), "share=0.0"),
         (lambda: compression.TopShare(1.5), "at most 1"),
-        (lambda: stale.Delayed(nn.Linear(1, 1), None, -1), "delay=-1"),
     ],
 )
 def test_bad_input_is_answered(call, told):

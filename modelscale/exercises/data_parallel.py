@@ -72,6 +72,25 @@ def check_smallest_stage(answer):
     return None
 
 
+@exercise(
+    "the difference of the two equations holds tr(S) alone; with it, either of them gives |G|^2. "
+    "The batch is tr(S) / |G|^2."
+)
+def check_critical_batch(answer):
+    """Whether `answer(small_sq, large_sq, small, large)` is the noise scale of two mean lengths."""
+    for trace, gradient_sq, small, large in (
+        (80.0, 2.0, 16, 32),
+        (3.0, 0.5, 1, 256),
+        (1e4, 0.1, 128, 1024),
+    ):
+        small_sq, large_sq = (gradient_sq + trace / batch for batch in (small, large))
+        call = f"critical_batch({small_sq:g}, {large_sq:g}, {small}, {large})"
+        got = answer(small_sq, large_sq, small, large)
+        if wrong := differs(call, got, trace / gradient_sq):
+            return wrong
+    return None
+
+
 @exercise("which line of the table is unlike the others', and what would make it so?")
 def check_suspects(answer):
     """Whether `answer` gives each suspect its fault, one of NAMES: {"a": "order", ...}."""

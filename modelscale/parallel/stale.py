@@ -1,10 +1,11 @@
-"""Training that does not wait: local steps between averages, and gradients that arrive late.
+"""Training that does not wait: local steps between averages, and workers that step when they can.
 
-`average_weights` is for real ranks. `Delayed` simulates asynchronous workers in one process, where
-a gradient is applied some steps after the weights it belongs to: so it can be repeated exactly.
+Asynchronous training here is a server and its workers. The first rank keeps the weights and applies
+every gradient as it arrives; each other rank fetches the weights, computes a gradient, sends it,
+and is answered with whatever the weights have become. Legend: k workers.
 """
 
-from collections import deque
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -26,35 +27,67 @@ def average_weights(model: nn.Module, group=None) -> int:
     return flat.nbytes
 
 
-class Delayed:
-    """An optimizer whose gradients are those of the weights `delay` steps ago.
+def serve(model: nn.Module, optimizer, updates: int, group=None) -> list[int]:
+    """How late each of `updates` gradients was: the updates since its worker fetched the weights.
 
-    So it is with `delay` + 1 asynchronous workers that take turns: each computes on the weights it
-    was given, and meanwhile the others have changed them. `step(loss_of)` calls `loss_of(model)`
-    on the old weights and steps on the present ones.
+    For the first rank of `group`, while all others `work`; afterwards `model` is trained. Its
+    workers are asked for this many gradients and no more, so that none is computed in vain.
 
-    Raises: ValueError for a negative delay.
+    Raises: ValueError for fewer than one update, or a group without a worker.
+    Source: Dean 2012 (Large scale distributed deep networks), section 4.1.
     Taught in: 08_data_parallel.
     """
+    _, *workers = dist.get_process_group_ranks(group)
+    check.integer("updates", updates)
+    check.integer("workers", len(workers), remedy="run it on 2 ranks or more")
+    late, fetched = [], dict.fromkeys(workers, 0)
+    gradient = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    for i, worker in enumerate(workers):
+        _answer(model, worker, i < updates, group)
+    for done in range(updates):
+        worker = dist.recv(gradient, group=group)  # from whoever comes first
+        late.append(done - fetched[worker])
+        for p, part in zip(model.parameters(), _split(gradient, model), strict=True):
+            p.grad = part
+        optimizer.step()
+        fetched[worker] = done + 1
+        _answer(model, worker, done + len(workers) < updates, group)
+    return late
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, delay: int):
-        self.model, self.optimizer = model, optimizer
-        check.integer("delay", delay, 0, remedy="0 is synchronous training")
-        self.past = deque(maxlen=delay + 1)
 
-    def step(self, loss_of) -> torch.Tensor:
-        """The loss, as the late worker saw it."""
-        present = [p.detach().clone() for p in self.model.parameters()]
-        self.past.append(present)
-        self._load(self.past[0])
-        loss = loss_of(self.model)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self._load(present)
-        self.optimizer.step()
-        return loss.detach()
+def work(model: nn.Module, loss_of: Callable, group=None) -> int:
+    """How many gradients of `loss_of(model)` this rank has computed, once the server needs no more.
 
-    @torch.no_grad()
-    def _load(self, weights):
-        for p, w in zip(self.model.parameters(), weights, strict=True):
-            p.copy_(w)
+    `loss_of` is called once for each, and takes the next batch. For every rank of `group` but its
+    first, which has to `serve` a model of the same shape.
+    Taught in: 08_data_parallel.
+    """
+    server, *_ = dist.get_process_group_ranks(group)
+    message, done = _message(model, True), 0
+    while True:
+        dist.recv(message, server, group=group)
+        if not message[-1]:
+            return done
+        with torch.no_grad():
+            for p, part in zip(model.parameters(), _split(message[:-1], model), strict=True):
+                p.copy_(part)
+        model.zero_grad()
+        loss_of(model).backward()
+        dist.send(torch.cat([p.grad.flatten() for p in model.parameters()]), server, group=group)
+        done += 1
+
+
+def _answer(model, worker, more, group):
+    """Sends the weights, and whether one more gradient of them is wanted."""
+    dist.send(_message(model, more), worker, group=group)
+
+
+def _message(model, more):
+    weights = [p.detach().flatten() for p in model.parameters()]
+    return torch.cat([*weights, weights[0].new_full((1,), float(more))])
+
+
+def _split(flat, model):
+    sizes = [p.numel() for p in model.parameters()]
+    pairs = zip(flat.split(sizes), model.parameters(), strict=True)
+    return [part.view_as(p) for part, p in pairs]

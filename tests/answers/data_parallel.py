@@ -3,6 +3,7 @@
 import numpy as np
 
 from modelscale.exercises import data_parallel
+from modelscale.tuning import noise_scale
 
 STAGES = [
     lambda ranks: 16,
@@ -16,6 +17,11 @@ def smallest_stage(n, ranks, memory, sizes=STAGES):
     return next((s for s, size in enumerate(sizes) if n * size(ranks) <= memory), None)
 
 
+def critical_batch(small_sq, large_sq, small, large):
+    trace = (small_sq - large_sq) / (1 / small - 1 / large)
+    return trace / (small_sq - trace / small)
+
+
 ANSWER = {"a": "scale", "b": "order", "c": "means", "d": "average"}
 RIGHT = {
     data_parallel.check_ring_bytes: [
@@ -26,6 +32,10 @@ RIGHT = {
     data_parallel.check_smallest_stage: [
         smallest_stage,
         lambda *a: None if smallest_stage(*a) is None else np.int64(smallest_stage(*a)),
+    ],
+    data_parallel.check_critical_batch: [
+        critical_batch,
+        lambda a, b, m, n: noise_scale.from_two_batches(a, b, m, n).scale,
     ],
     data_parallel.check_suspects: [ANSWER, dict(reversed(ANSWER.items()))],
 }
@@ -57,6 +67,17 @@ WRONG = {
         "all memory together": lambda n, p, m: 0 if n * 16 <= m * p else None,
         "true and false": lambda *a: bool(smallest_stage(*a)),
         "stages 0 and 3": lambda n, p, m: 0 if 16 * n <= m else 3 if 16 * n / p <= m else None,
+    },
+    data_parallel.check_critical_batch: {
+        "upside down": lambda *a: 1 / critical_batch(*a),
+        "trace alone": lambda a, b, m, n: (a - b) / (1 / m - 1 / n),
+        "long batch for the true gradient": lambda a, b, m, n: (a - b) / (1 / m - 1 / n) / b,
+        "forgets the sizes": lambda a, b, m, n: (a - b) / b,
+        "sizes swapped": lambda a, b, m, n: critical_batch(a, b, n, m),
+        "adds the noise": lambda a, b, m, n: (
+            (a - b) / (1 / m - 1 / n) / (a + (a - b) / (1 / m - 1 / n) / m)
+        ),
+        "lengths not squared": lambda a, b, m, n: critical_batch(a**0.5, b**0.5, m, n),
     },
     data_parallel.check_suspects: {
         "two swapped": ANSWER | {"a": "order", "b": "scale"},
