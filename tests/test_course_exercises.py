@@ -15,6 +15,7 @@ import pytest
 import answers
 from modelscale import exercises
 from modelscale.exercises import Verdict
+from modelscale.exercises.base import LATER
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CALL = re.compile(r"\b(check_\w+)\(")
@@ -28,8 +29,6 @@ def crashes(*_):
 # Answers of another kind than the one asked for, wrong wherever they are given.
 ALWAYS_WRONG = {
     "crashes": crashes,
-    "returns nothing": lambda *_: None,
-    "returns dots": lambda *_: ...,
     "returns text": lambda *_: "42",
     "returns no number": lambda *_: float("nan"),
     "returns half a pair": lambda *_: (1.0, None),
@@ -85,13 +84,19 @@ def test_a_plausible_wrong_answer_gets_a_reason_and_a_hint(checker, answer):
 def test_an_answer_of_another_kind_gets_a_reason_and_a_hint(checker):
     for answer in ALWAYS_WRONG.values():
         refuses(checker, answer)
-    for stub in (..., None):
-        assert repr(checker(stub)).startswith("Not yet: replace the dots. Hint: ")
 
 
 def letters(checker):
     """Whether a checker asks for a letter."""
     return all(isinstance(answer, str) for answer in WRONG[checker].values())
+
+
+@pytest.mark.parametrize("checker", CHECKERS.values(), ids=CHECKERS)
+def test_what_nobody_has_tried_gets_no_hint(checker):
+    wants_function = callable(next(iter(RIGHT[checker])))
+    for stub in (..., None, *[lambda *_: ...] * wants_function):
+        verdict = checker(stub)
+        assert not verdict.passed and verdict.text.endswith(LATER)
 
 
 @pytest.mark.parametrize("checker", list(filter(letters, WRONG)))
@@ -125,6 +130,7 @@ def test_the_stubs_of_a_notebook_are_unsolved_and_say_so(course):
         if CALL.search(cell.source):
             (verdict,) = shown(cell)
             assert "..." in cell.source and verdict.startswith("Not yet: ")
+            assert verdict.endswith(LATER)
             module, name = re.search(r"(\w+)\.(check_\w+)\(", cell.source).groups()
             assert callable(getattr(import_module(f"modelscale.exercises.{module}"), name))
 

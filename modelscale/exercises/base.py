@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 
+LATER = "A first try brings a hint."
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -18,24 +20,31 @@ class Verdict:
         return self.text
 
 
+class NothingYet(str):
+    """What is wrong with an exercise that nobody has tried: its hint would only give it away."""
+
+
 def exercise(hint: str) -> Callable:
     """A decorator that makes a checker of a function `judge(answer)`.
 
     `judge` returns None for a right answer, else what is wrong with it. The checker returns a
     `Verdict`; an answer that raises gets one as well, and one that is `...` or None is "not yet".
+    The hint comes with the first wrong try, so that running a whole notebook does not show it.
     """
 
     def decorate(judge):
         @functools.wraps(judge)
         def checker(answer) -> Verdict:
             if answer is None or answer is ...:
-                return Verdict(False, f"Not yet: replace the dots. Hint: {hint}")
+                return Verdict(False, f"Not yet: replace the dots. {LATER}")
             try:
                 wrong = judge(answer)
             except Exception as error:  # the learner's own code: whatever it raises is an answer
                 wrong = f"it raised {type(error).__name__}: {error}."
             if wrong is None:
                 return Verdict(True, "Correct.")
+            if isinstance(wrong, NothingYet):
+                return Verdict(False, f"Not yet: {wrong} {LATER}")
             return Verdict(False, f"Not yet: {wrong} Hint: {hint}")
 
         return checker
@@ -43,10 +52,15 @@ def exercise(hint: str) -> Callable:
     return decorate
 
 
+def nothing_yet(call: str) -> NothingYet:
+    """What is wrong where the learner's function still returns `...` or None."""
+    return NothingYet(f"{call} gives nothing back yet.")
+
+
 def differs(call: str, got, wanted, tolerance: float = 1e-6) -> str | None:
     """None where `got` is the number `wanted` within a relative `tolerance`, else what is wrong."""
     if got is None or got is ...:
-        return f"{call} gives nothing back yet."
+        return nothing_yet(call)
     if isinstance(got, bool) or not isinstance(got, Real) or math.isnan(got):
         return f"{call} gives {got!r}, which is not a number."
     if abs(got - wanted) > tolerance * abs(wanted):

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from .. import models
 from ..parallel import data
-from .base import differs, exercise
+from .base import differs, exercise, nothing_yet
 
 SUSPECTS = ("a", "b", "c", "d")
 _FAULTS = dict(zip(SUSPECTS, ("scale", "order", "means", "average"), strict=True))
@@ -62,6 +62,8 @@ def check_smallest_stage(answer):
         wanted = next((stage for stage, size in enumerate(kept) if n * size <= memory), None)
         call = f"smallest_stage({n:g}, {ranks}, {memory:g})"
         got = answer(n, ranks, memory)
+        if got is ...:
+            return nothing_yet(call)
         if wanted is None:
             if got is not None:
                 return f"{call} gives {got!r}, though no stage fits."

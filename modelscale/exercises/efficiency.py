@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .base import differs, exercise, wrong_letter
+from .base import differs, exercise, nothing_yet, wrong_letter
 
 
 @exercise(
@@ -19,12 +19,12 @@ def check_to_integers(answer):
         call = f"to_integers({weights}, {bits})"
         got = answer(np.array(weights), bits)
         if got is None or got is ...:
-            return f"{call} gives nothing back yet."
+            return nothing_yet(call)
         if not isinstance(got, tuple | list) or len(got) != 2:
             return f"{call} gives {got!r}, which is not a pair (whole numbers, step)."
         step = max(map(abs, weights)) / (2 ** (bits - 1) - 1)
         if wrong := differs(f"the step of {call}", got[1], step):
-            return wrong
+            return str(wrong)  # with a hint also where the step is missing: something was tried
         found, wanted = np.asarray(got[0], dtype=float), np.round(np.array(weights) / step)
         if found.shape != wanted.shape or not np.allclose(found, wanted, atol=1e-9):
             return f"{call} gives the whole numbers {np.ndarray.tolist(found)}, not the nearest."
@@ -74,7 +74,7 @@ def check_frontier(answer):
         call = f"positions({costs}, {accuracies})"
         got = answer(list(costs), list(accuracies))
         if got is None or got is ...:
-            return f"{call} gives nothing back yet."
+            return nothing_yet(call)
         if not isinstance(got, list | tuple | set | np.ndarray):
             return f"{call} gives {got!r}, which is no list of positions."
         found = sorted(int(i) for i in got)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .base import differs, exercise, wrong_letter
+from .base import differs, exercise, nothing_yet, wrong_letter
 
 
 @exercise("count how many of the new units copy the same old one, and divide 1 by that number.")
@@ -17,7 +17,7 @@ def check_shares(answer):
         call = f"shares({units})"
         got = answer(list(units))
         if got is None or got is ...:
-            return f"{call} gives nothing back yet."
+            return nothing_yet(call)
         if len(got) != len(units):
             return f"{call} gives {len(got)} shares for {len(units)} units."
         for i, unit in enumerate(units):
@@ -62,7 +62,7 @@ def check_deepened(answer):
         ]
         got = answer([(weight.copy(), bias.copy()) for weight, bias in layers])
         if got is None or got is ...:
-            return "deepened(layers) gives nothing back yet."
+            return nothing_yet("deepened(layers)")
         if len(got) != len(layers) + 1:
             return f"deepened of {len(layers)} layers gives {len(got)}, not {len(layers) + 1}."
         x = rng.normal(size=(50, sizes[0]))
@@ -85,7 +85,7 @@ def check_carried(answer):
         call = f"carried{case}"
         got = answer(*case)
         if got is None or got is ...:
-            return f"{call} gives nothing back yet."
+            return nothing_yet(call)
         if not isinstance(got, tuple | list | np.ndarray) or len(got) != 2:
             return f"{call} gives {got!r}, which is not a pair (exp_avg, exp_avg_sq)."
         mean, square, copies = case

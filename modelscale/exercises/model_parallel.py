@@ -1,7 +1,7 @@
 """Checkers of the exercises in 09_model_parallel."""
 
 from ..parallel.schedule import build
-from .base import differs, exercise, wrong_letter
+from .base import differs, exercise, nothing_yet, wrong_letter
 
 
 @exercise("two all-reduces a layer forward, two backward, each of all activations.")
@@ -28,7 +28,7 @@ def check_dropped_tokens(answer):
     ):
         got = answer(list(chosen), capacity)
         if got is None or got is ...:
-            return f"dropped_tokens({chosen}, {capacity}) gives nothing back yet."
+            return nothing_yet(f"dropped_tokens({chosen}, {capacity})")
         if not isinstance(got, list | tuple):
             return f"dropped_tokens({chosen}, {capacity}) gives {got!r}, which is not a list."
         if list(got) != wanted:
@@ -57,7 +57,7 @@ def check_one_f_one_b(answer):
         for r, order in enumerate(build("1f1b", p, m).ranks):
             call, got = f"one_f_one_b({r}, {p}, {m})", answer(r, p, m)
             if got is None or got is ...:
-                return f"{call} gives nothing back yet."
+                return nothing_yet(call)
             wanted = [(op.kind, op.micro) for op in order]
             given = [tuple(pair) for pair in got]
             if sorted(given) != sorted(wanted):
@@ -110,7 +110,7 @@ def check_layers_of(answer):
         wanted = [layer for layer in range(n_layer) if layer // size % p == r]
         call, got = f"layers_of({r}, {p}, {v}, {n_layer})", answer(r, p, v, n_layer)
         if got is None or got is ...:
-            return f"{call} gives nothing back yet."
+            return nothing_yet(call)
         if sorted(got) != wanted:
             return f"{call} gives {list(got)}."
     return None

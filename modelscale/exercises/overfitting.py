@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .base import differs, exercise, wrong_letter
+from .base import differs, exercise, nothing_yet, wrong_letter
 
 
 @exercise(
@@ -17,7 +17,7 @@ def check_errors_below_the_peak(answer):
         call = f"errors({n}, {p}, {noise:g})"
         got = answer(n, p, noise)
         if got is None or got is ...:
-            return f"{call} gives nothing back yet."
+            return nothing_yet(call)
         if not isinstance(got, tuple | list | np.ndarray) or len(got) != 2:
             return f"{call} gives {got!r}, which is not a pair (training error, test error)."
         for name, i, wanted in (
