@@ -106,3 +106,20 @@ def test_what_does_not_fit_is_refused():
     assert "scale=0" in scale
     assert "tokens=3" in tokens and "pad the sequence" in tokens
     assert "rank=2" in rank
+
+
+def error_in_bfloat16():
+    """The relative error of ring attention and of torch's own, of bfloat16 numbers."""
+    group, (q, k, v, _) = dist.group.WORLD, inputs(256)
+    y = F.scaled_dot_product_attention(*(t.bfloat16().double() for t in (q, k, v)), is_causal=True)
+    whole = F.scaled_dot_product_attention(*(t.bfloat16() for t in (q, k, v)), is_causal=True)
+    own = [context.own_tokens(t.bfloat16(), group) for t in (q, k, v)]
+    wanted, torchs = (context.own_tokens(t, group).double() for t in (y, whole))
+    mine = context.ring_attention(*own, group)
+    assert mine.dtype == torch.bfloat16
+    return [float((t.double() - wanted).norm() / wanted.norm()) for t in (mine, torchs)]
+
+
+def test_merging_in_bfloat16_loses_no_more_than_one_process():
+    for mine, torchs in parallel.run(error_in_bfloat16, ranks=2):
+        assert mine < 1.2 * torchs < 0.01

@@ -237,3 +237,21 @@ def test_the_same_step_under_torchrun():
     assert told["gradient_difference"] < 1e-6 and abs(told["loss"] - 4.16) < 0.1
     assert told["bubble_predicted"] == pytest.approx(1 / 17, abs=1e-3)
     assert told["bubble_predicted"] - 0.01 < told["bubble_measured"] < 1
+
+
+def in_format(dtype):
+    """The loss of a step in which all numbers are of another format."""
+    made = schedule.build("1f1b", 2, MICRO)
+    parts = cut(models.build(SHAPE, 0).to(dtype), 2)[dist.get_rank() :: 2]
+    line = Pipeline(made, parts, HIDDEN, loss_of)
+    x, y = (part.chunk(MICRO) for part in batch())
+    return line.step(x, y).loss
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 2e-2)], ids=str
+)
+def test_messages_have_the_format_of_the_weights(dtype, tolerance):
+    x, y = batch()
+    wanted = loss_of(models.build(SHAPE, 0).to(dtype)(x), y).item()
+    assert parallel.run(in_format, dtype, ranks=2)[1] == pytest.approx(wanted, rel=tolerance)

@@ -314,3 +314,26 @@ def test_schedules_load_no_torch():
 def test_1f1b_saves_memory_not_time(name, p, m):
     assert bubble_fraction("1f1b", p, m) == bubble_fraction("gpipe", p, m)
     assert sum(build("1f1b", p, m).peak_live) <= sum(build("gpipe", p, m).peak_live)
+
+
+def without(order, kind):
+    """`order` without its last operation of a kind."""
+    last = max(i for i, op in enumerate(order) if op.kind == kind)
+    return order[:last] + order[last + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("1f1b", lambda order: without(order, "B"), "backward 3 of part 0 is there 0 times"),
+        ("1f1b", lambda order: without(order, "F"), "forward 3 of part 0 is there 0 times"),
+        ("zero_bubble", lambda order: without(order, "W"), "weight gradient 3 .* 0 times"),
+        ("gpipe", lambda order: (order[0], *order), "forward 0 of part 0 is there 2 times"),
+        ("gpipe", lambda order: (*order, Op("F", 4, 0)), "forward 4 of part 0 is there 1 times"),
+        ("gpipe", lambda order: (*order, Op("B", 0, 1)), "backward 0 of part 1 .*With parts .0. "),
+    ],
+)
+def test_an_order_that_leaves_out_repeats_or_adds_is_refused(name, change, message):
+    made = build(name, 2, 4)
+    with pytest.raises(ValueError, match=rf"ranks\[0\]: {message}"):
+        replace(made, ranks=(change(made.ranks[0]), made.ranks[1]))

@@ -207,6 +207,19 @@ def test_dtensor_gives_the_same_with_as_many_collectives():
     parallel.run(check_dtensor, ranks=2)
 
 
+def test_vocabulary_loss_leaves_out_ignored_targets_and_computes_in_float32():
+    def compared():
+        group, generator = dist.group.WORLD, torch.Generator().manual_seed(0)
+        logits = torch.randn(2, 6, 32, generator=generator).bfloat16()
+        targets = torch.randint(32, (2, 6), generator=generator)
+        targets[0, :4] = vocabulary.IGNORED
+        own = logits.chunk(group.size(), -1)[group.rank()]
+        wanted = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        torch.testing.assert_close(vocabulary.loss(own, targets, group), wanted)
+
+    parallel.run(compared, ranks=2)
+
+
 def test_vocabulary_loss_is_the_dense_one_and_survives_large_logits():
     def both(scale):
         group = dist.group.WORLD

@@ -25,6 +25,7 @@ def ring_attention(
     """Causal attention of this rank's tokens to all tokens before them, wherever they are.
 
     Rank r holds the r-th of p equal parts of the sequence. `scale` of q . k defaults to Q^-1/2.
+    Inside, numbers are of float32 or finer, since parts are merged again and again.
 
     Shapes: q, k, v each (B, H, T / p, Q) -> (B, H, T / p, Q)
     Raises: ValueError for q, k and v of different shapes.
@@ -37,7 +38,8 @@ def ring_attention(
             " every query head first, and give each rank as many tokens."
         )
     scale = q.shape[-1] ** -0.5 if scale is None else check.number("scale", scale)
-    return _RingAttention.apply(q, k, v, group, scale)
+    finer = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v)]
+    return _RingAttention.apply(*finer, group, scale).to(q.dtype)
 
 
 def own_tokens(x: torch.Tensor, group: dist.ProcessGroup, dim: int = 2) -> torch.Tensor:
@@ -118,10 +120,13 @@ def _shift(x, group):
     rank, ranks = group.rank(), group.size()
     if ranks == 1:
         return x
-    arriving = torch.empty_like(x)
-    sending = dist.isend(x.contiguous(), group=group, group_dst=(rank + 1) % ranks)
-    dist.recv(arriving, group=group, group_src=(rank - 1) % ranks)
-    sending.wait()
+    arriving, after, before = torch.empty_like(x), (rank + 1) % ranks, (rank - 1) % ranks
+    both = [  # as one, since nccl would wait for ever where every rank sends before it receives
+        dist.P2POp(dist.isend, x.contiguous(), group=group, group_peer=after),
+        dist.P2POp(dist.irecv, arriving, group=group, group_peer=before),
+    ]
+    for message in dist.batch_isend_irecv(both):
+        message.wait()
     return arriving
 
 

@@ -1,7 +1,8 @@
 """One training step of a pipeline on real ranks, in the order that a schedule says.
 
 Activations travel down and gradients up as messages between neighbours, each with a tag of its own,
-so that no order of sending has to be agreed on. (gloo knows tags; nccl does not.)
+so that no order of sending has to be agreed on. (gloo knows tags; nccl does not.) A rank asks for
+the message of its next operation before it begins the one at hand, so that it travels meanwhile.
 """
 
 import time
@@ -32,7 +33,7 @@ class Pipeline:
     """This rank's share of a network: `parts` are those it holds, the first of them first.
 
     `hidden` is the shape of what travels from part to part. `at_least` are costs in seconds: an
-    operation that takes less sleeps for the rest, as if a faster or slower device had done it.
+    operation that takes less sleeps for the rest, as if a slower device had done it.
     Weight gradients are put off where the schedule says so, so the linear maps of `parts` change.
 
     Raises: ValueError for parts or ranks that do not match the schedule.
@@ -76,6 +77,7 @@ class _Running:
         self.inputs, self.targets = inputs, targets
         self.graphs, self.work, self.loss = {}, {}, 0.0
         self.sent, self.own = [], {}  # messages under way to other ranks, and to this one
+        self.like = next(p for part in pipeline.parts.values() for p in part.parameters())
         self.kept = Kept(p for part in pipeline.parts.values() for p in part.parameters())
 
     def all(self):
@@ -83,8 +85,11 @@ class _Running:
         do = {"F": self.forward, "B": self.backward, "I": self.input_grad, "W": self.weight_grad}
         spans = []
         with self.kept:
-            for op in self.line._order:
-                arrived = self.receive(op)
+            order = self.line._order
+            asked = self.ask(order[0])
+            for op, following in zip(order, [*order[1:], None], strict=True):
+                arrived = self.take(op, asked)
+                asked = following and self.ask(following)
                 start = time.perf_counter()
                 made = do[op.kind](op, arrived)
                 end = start + self.line._at_least_s[op.kind][op.part]
@@ -120,19 +125,32 @@ class _Running:
     def weight_grad(self, op, _):
         finish(self.work.pop((op.micro, op.part)))
 
-    def receive(self, op):
-        """What an operation needs from another part: a micro-batch, an activation or a gradient."""
+    def source(self, op):
+        """The part whose result an operation needs; None where it needs no other part's."""
+        if op.kind == "W":
+            return None
+        source = op.part - 1 if op.kind == "F" else op.part + 1
+        return source if 0 <= source < self.schedule.parts else None
+
+    def ask(self, op):
+        """(tensor, its arrival) of the message that an operation needs; None where none comes."""
+        source = self.source(op)
+        if source is None or self.schedule.rank_of(source) == self.line.rank:
+            return None
+        message = self.like.new_empty(self.line.hidden)
+        rank, tag = self.schedule.rank_of(source), self.tag(op.kind, op.micro, op.part)
+        return message, dist.irecv(message, group=self.line.group, group_src=rank, tag=tag)
+
+    def take(self, op, asked):
+        """What an operation needs: a micro-batch, an activation, a gradient or nothing."""
+        if asked is not None:
+            message, arrival = asked
+            arrival.wait()
+            return message
         if op.kind == "F" and op.part == 0:
             return self.inputs[op.micro]
-        source = op.part - 1 if op.kind == "F" else op.part + 1
-        if op.kind == "W" or source == self.schedule.parts:
-            return None
-        rank, tag = self.schedule.rank_of(source), self.tag(op.kind, op.micro, op.part)
-        if rank == self.line.rank:
-            return self.own.pop(tag)
-        message = torch.empty(self.line.hidden)
-        dist.recv(message, group=self.line.group, group_src=rank, tag=tag)
-        return message
+        own = self.source(op) is not None
+        return self.own.pop(self.tag(op.kind, op.micro, op.part)) if own else None
 
     def send(self, op, made):
         """Nothing: what an operation has made is on its way to the part that needs it."""

@@ -2,16 +2,18 @@
 
     schedule.build("1f1b", stages=4, micro_batches=8).ranks[3][:3]
 
-A schedule can be checked, drawn, simulated and counted without a process; `pipeline.step` runs it.
+A schedule can be checked, drawn, simulated and counted without a process; a `pipeline.Pipeline`
+runs it.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
 from .. import check
 from . import orders
 from .collection import no_collection
-from .orders import Op
+from .orders import KINDS, Op
 from .simulate import simulate
 
 ORDERS = {
@@ -26,11 +28,37 @@ NAMES = tuple(ORDERS)
 
 @dataclass(frozen=True)
 class Schedule:
-    """`ranks[r]` lists the operations of rank r in order; `micro_batches` go through `parts`."""
+    """`ranks[r]` lists the operations of rank r in order; `micro_batches` go through `parts`.
+
+    Raises: ValueError unless each rank does everything for each of its parts and micro-batches
+    once: a forward, and a backward, whole or as gradients of inputs and weights.
+    """
 
     ranks: tuple[tuple[Op, ...], ...]
     micro_batches: int
     parts: int  # a multiple of the number of ranks
+
+    def __post_init__(self):
+        for rank, order in enumerate(self.ranks):
+            done, parts = set(order), range(rank, self.parts, len(self.ranks))
+            wanted = {
+                (kind, micro, part)
+                for part in parts
+                for micro in range(self.micro_batches)
+                for kind in ("FIW" if ("I", micro, part) in done else "FB")
+            }
+            if done != wanted or len(order) > len(done):
+                self._refuse(rank, order, done ^ wanted)
+
+    def _refuse(self, rank, order, wrong):
+        times = Counter(order)
+        kind, micro, part = op = min(wrong) if wrong else times.most_common(1)[0][0]
+        own = list(range(rank, self.parts, len(self.ranks)))
+        raise ValueError(
+            f"ranks[{rank}]: {KINDS.get(kind, kind)} {micro} of part {part} is there {times[op]} "
+            f"times. With parts {own} a rank must do once for each of them and each micro-batch: a "
+            "forward (F), and a backward, whole (B) or as gradients of inputs and weights (I, W)."
+        )
 
     def rank_of(self, part: int) -> int:
         """Which rank holds a part."""

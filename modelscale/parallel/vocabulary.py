@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from .operators import all_reduce, sum_over_ranks
 
+IGNORED = -100  # a target that does not count, torch's own
+
 
 class VocabularyEmbedding(nn.Module):
     """This rank's rows of an embedding; the vectors of other ranks' tokens come from them.
@@ -32,19 +34,22 @@ class VocabularyEmbedding(nn.Module):
 
 
 def loss(logits: torch.Tensor, targets: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-    """The mean cross-entropy of logits that no rank holds whole: three numbers a token are summed.
+    """The mean cross-entropy of logits that no rank holds whole, in float32 or finer.
 
-    They are the largest logit, the sum of exponentials below it, and the target's own logit.
+    Three numbers a token travel: the largest logit, the sum of exponentials below it, and the
+    target's own logit. Targets of IGNORED do not count, as in torch.
 
     Shapes: logits (B, T, V / p), targets (B, T) -> ()
     Taught in: 09_model_parallel.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     largest = all_reduce(logits.amax(-1), group, dist.ReduceOp.MAX)  # only against overflow
     logits = logits - largest.unsqueeze(-1)
     total = sum_over_ranks(logits.exp().sum(-1), group)
     own, mine = _own_places(targets, logits.shape[-1], group)
     target = sum_over_ranks(logits.gather(-1, own.unsqueeze(-1)).squeeze(-1) * mine, group)
-    return (total.log() - target).mean()
+    counted = targets != IGNORED
+    return ((total.log() - target) * counted).sum() / counted.sum()
 
 
 def _own_places(tokens, n_own, group):
