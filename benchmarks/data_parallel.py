@@ -20,7 +20,8 @@ import numpy as np
 
 from modelscale import count, parallel
 from modelscale.dial import describe_machine
-from modelscale.parallel import clock, ring
+from modelscale.machine import interpolate
+from modelscale.parallel import clock
 
 OUT = Path(__file__).resolve().parent / "results" / "data_parallel.json"
 NETWORKS = {  # shape, batch, steps a timing: those of notebook 08, and a larger batch for one
@@ -39,25 +40,28 @@ def main():
     rounds = parser.parse_args().rounds
     parallel.warm_up("modelscale.parallel.clock", "torch._dynamo", "torch.nn.parallel")
     result = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "networks": {}}
-    link = measured_link()
+    steps_s = ring_steps_s()
     for name, network in NETWORKS.items():
-        result["networks"][name] = compare(*network, rounds, link)
-        shown = {key: sorted(row)[rounds // 2] for key, row in found(result, name).items()}
-        print(name, json.dumps(shown), result["networks"][name]["predicted"], flush=True)
+        result["networks"][name] = compare(*network, rounds, steps_s)
+        found = result["networks"][name]
+        medians = {key: row[rounds // 2] for key, row in found["ratios"].items()}
+        print(f"{name}: predicted {found['predicted']},", json.dumps(medians), flush=True)
     result["load"] = load()
     OUT.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def measured_link(launches: int = 3) -> ring.Link:
-    """The latency and bandwidth of a step of a ring between two ranks."""
+def ring_steps_s(launches: int = 3) -> list[tuple]:
+    """(bytes, seconds) of one step of a ring between two ranks, by size."""
     ways = {"step": clock.ring_step}
     runs = [parallel.run(clock.message_s, ways, SIZES, 9)[0]["step"] for _ in range(launches)]
-    return ring.fit_link(SIZES, np.median(runs, 0))
+    return list(zip(SIZES, np.median(runs, 0), strict=True))
 
 
-def compare(shape, batch: int, steps: int, rounds: int, link: ring.Link) -> dict:
-    """Milliseconds a step of each setting, by round, the ratios of the rounds, sorted, and the
-    speed-up of two ranks that is predicted from the others."""
+def compare(shape, batch: int, steps: int, rounds: int, steps_s: list[tuple]) -> dict:
+    """Milliseconds a step of each setting, by round; ratios of the rounds, sorted; the prediction.
+
+    Two ranks are predicted from one, and from the steps of a ring.
+    """
     half = batch // 2
     settings = {  # samples a rank, steps, averaging, ranks, threads
         "one": (shape, batch, steps),
@@ -76,7 +80,7 @@ def compare(shape, batch: int, steps: int, rounds: int, link: ring.Link) -> dict
     }
     ratios["by_hand_over_library"] = times["library"] / times["by_hand"]
     ratios["weak_efficiency"] = times["one"] / times["weak"]
-    sending = link.all_reduce_s(4 * shape.params, 2)
+    sending = 2 * interpolate(steps_s, 4 * shape.params / 2)
     return {
         "params": shape.params,
         "batch": batch,
@@ -84,11 +88,6 @@ def compare(shape, batch: int, steps: int, rounds: int, link: ring.Link) -> dict
         "ms": {name: [round(1e3 * s, 2) for s in row] for name, row in seconds.items()},
         "ratios": {name: sorted(round(float(r), 2) for r in row) for name, row in ratios.items()},
     }
-
-
-def found(result, name):
-    """The ratios of one network."""
-    return result["networks"][name]["ratios"]
 
 
 def load() -> float | None:

@@ -2,12 +2,14 @@
 
     python benchmarks/ring.py [--ranks 2 4] [--launches 5]
 
-Each launch starts fresh ranks and takes the median of 15 timings a size; the result holds all
-launches, and their medians' ratio. The ranks' steps predict the ring, as in notebook 08.
+Each launch starts fresh ranks and takes the median of 15 timings a size, all ways in random order;
+the result holds all launches, and their medians' ratio. The ranks' steps predict the ring, as in
+notebook 08. `load` is the system's load average at the end: only an idle machine tells the truth.
 """
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import torch.distributed as dist
 
 from modelscale import parallel
 from modelscale.dial import describe_machine
+from modelscale.machine import interpolate
 from modelscale.parallel import clock, ring
 
 OUT = Path(__file__).resolve().parent / "results" / "ring.json"
@@ -34,6 +37,7 @@ def main():
     for ranks in args.ranks:
         result["ranks"][ranks] = compare(ranks, args.launches)
         print(ranks, json.dumps(result["ranks"][ranks]["ratio"]), flush=True)
+    result["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     OUT.write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -44,7 +48,9 @@ def compare(ranks: int, launches: int) -> dict:
         for _ in range(launches)
     ]
     seconds = {way: np.array([run[way] for run in runs]) for way in WAYS}
-    link = ring.fit_link(SIZES, np.median(seconds["step"], 0))
+    step_s = np.median(seconds["step"], 0)
+    link, steps_s = ring.fit_link(SIZES, step_s), list(zip(SIZES, step_s, strict=True))
+    predicted = [2 * (ranks - 1) * interpolate(steps_s, size / ranks) for size in SIZES]
     ratio = np.median(seconds["gloo"] / seconds["by_hand"], 0)
     return {
         "bytes": SIZES,
@@ -54,7 +60,7 @@ def compare(ranks: int, launches: int) -> dict:
         "ratio": [round(float(r), 2) for r in ratio],
         "latency_s": float(f"{link.latency_s:.3g}"),
         "bytes_per_s": float(f"{link.bytes_per_s:.3g}"),
-        "predicted_s": [float(f"{link.all_reduce_s(size, ranks):.3g}") for size in SIZES],
+        "predicted_s": [float(f"{s:.3g}") for s in predicted],
     }
 
 

@@ -37,8 +37,7 @@ class Bucket:
         return [name for name, p in pairs if p.grad is None]
 
     def fill(self, ranks):
-        """Nothing: moves each gradient's share of the mean into the flat tensor, in one pass over
-        memory, and leaves views of it behind."""
+        """Nothing: the gradients over `ranks` move into the flat tensor, and become views of it."""
         for p, view in zip(self.parameters, self.views, strict=True):
             torch.div(p.grad, ranks, out=view)
             p.grad = view

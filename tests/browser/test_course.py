@@ -28,7 +28,7 @@ GROUPS = {  # of buttons: each is pressed in this order, the one pressed at firs
     "05_transfer_learning": [],
     "06_growing_models": [("equal copies", "fresh neurons", "unequal copies")],
     "08_data_parallel": [
-        ("MLP 4 x 1024", "GPT 4 x 256", "MLP 3 x 128"),
+        ("MLP 3 x 128", "MLP 4 x 1024", "GPT 4 x 256", "convolutions"),
         ("batch per worker", "fixed batch"),
         ("in turn", "overlap"),
     ],
