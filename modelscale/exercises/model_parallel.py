@@ -1,10 +1,21 @@
 """Checkers of the exercises in 09_model_parallel."""
 
+import torch
+import torch.distributed as dist
+
+from ..parallel import tensor
 from ..parallel.schedule import build
 from .base import differs, exercise, nothing_yet, wrong_letter
 
 
-@exercise("two all-reduces a layer forward, two backward, each of all activations.")
+def colleagues_split(block: torch.nn.Module) -> torch.nn.Module:
+    """`tensor.split` of `block` over all ranks as a colleague wrote it, who forgot something."""
+    shared = tensor.split(block, dist.group.WORLD)
+    shared.attention.qkv.enter = shared.mlp.up.enter = torch.clone
+    return shared
+
+
+@exercise("two all-reduces a layer forward, two backward, each of tokens x d_model numbers.")
 def check_tensor_parallel_traffic(answer):
     """Whether `answer` is what a rank sends in a training step of split layers."""
     for case in ((2, 64, 128, 2, 4), (96, 12_288, 2_048, 8, 2), (24, 1_024, 4_096, 4, 2)):

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 def defer_weights(part: nn.Module) -> list:
     """A list that every backward pass of `part` fills with what is left to do for its linear maps,
-    as (linear, x, g). `finish` does it. Other parameters get their gradients at once.
+    as (linear, x, g). `finish` does it. All other parameters, those of layers split by `tensor`
+    among them, get their gradients at once.
 
     Source: Qi 2023 (Zero bubble pipeline parallelism), section 2.
     Taught in: 09_model_parallel.

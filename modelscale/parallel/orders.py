@@ -41,7 +41,8 @@ def gpipe(p: int, m: int, v: int = 1) -> list[list[Op]]:
 def one_f_one_b(p: int, m: int, v: int = 1) -> list[list[Op]]:
     """As many forwards as stages follow this one, then one forward and one backward in turn.
 
-    Source: Narayanan 2021 (Megatron-LM), figure 4, top.
+    Source: Narayanan 2019 (PipeDream); with a flush after each batch, as here, Narayanan 2021
+    (Megatron-LM), figure 4, top.
     """
     return [_in_turn(p - 1 - r, _forwards(r, p, m, 1), _backwards(r, p, m, 1)) for r in range(p)]
 

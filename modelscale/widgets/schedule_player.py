@@ -89,8 +89,9 @@ def describe(name, stages, micro_batches, chunks, backward, message) -> str:
     if found is None:
         return begin + _refusal(stages, micro_batches) + "."
     return begin + (
-        f"a step takes {found['total']:.4g}. Bubble simulated {found['bubble']:.1%}; law (backward "
-        f"2, message 0) {found['law']:.1%}. At most {max(found['peak']):.3g} activations on a rank."
+        f"a step takes {found['total']:.4g}. Bubble simulated {found['bubble']:.1%}; law (messages "
+        f"free; ZB-H1: backward 2) {found['law']:.1%}. At most {max(found['peak']):.3g} "
+        "activations on a rank."
     )
 
 
