@@ -1,9 +1,10 @@
 """What this machine can do, measured, and the step times that follow from it.
 
-Three measurements make the model: matrix FLOP/s by size, memory bytes/s by size, and the seconds
-that starting an operation takes. A step then takes, for each of its operations, the longer of
-computing and moving (the roofline: Williams, Waterman and Patterson 2009), plus the start. A GPU
-works while the CPU starts what comes next: there a step takes the longer of working and starting.
+Three kinds of measurement make the model: matrix FLOP/s by size, memory bytes/s by size, and the
+seconds that starting an operation, and a step besides, take. A step then takes, for each of its
+operations, the longer of computing and moving (the roofline: Williams, Waterman and Patterson
+2009), plus the start. A GPU works while the CPU starts what comes next: there a step takes the
+longer of working and starting.
 """
 
 import json
@@ -33,8 +34,8 @@ PRODUCT_SIZES = {  # n of n x n products; a GPU is full only on large ones
 }
 PRODUCT_LIMIT_S = 0.1  # slower products are not measured: a machine without bfloat16 needs seconds
 SHORTEST_S = 1e-4  # shorter work is repeated within one timing
-COPY_BYTES = {  # 16 KB to 67 MB; the cache of a GPU may hold that, so there to 1.1 GB
-    "cpu": tuple(4**k for k in range(7, 14)),
+COPY_BYTES = {  # 16 KB to 268 MB, or 1.1 GB: beyond all but the largest caches
+    "cpu": tuple(4**k for k in range(7, 15)),
     "cuda": tuple(4**k for k in range(7, 16)),
 }
 
