@@ -108,6 +108,16 @@ def test_bits_come_back(truths):
     assert torch.equal(compression.unpack(bits, len(truths)) > 0, positive)
 
 
+def test_what_comes_back_has_the_gradients_format():
+    def mean_of(dtype):
+        found = [(make(), gradient(dist.get_rank()).to(dtype)) for make in MAKERS.values()]
+        return [(c.mean(g).dtype, c.mean(g).dtype, c.left.dtype, c.sent_bytes) for c, g in found]
+
+    (found,) = parallel.run(mean_of, torch.bfloat16, ranks=1)
+    assert all(set(row[:3]) == {torch.bfloat16} for row in found)
+    assert found[0][3] == 2 * 2 * N
+
+
 def test_local_weights_become_their_mean():
     def average():
         model = nn.Linear(3, 2)
@@ -177,6 +187,19 @@ def test_one_worker_trains_as_one_process_does():
         return model.weight.detach()
 
     assert torch.equal(parallel.run(trained, True)[0], parallel.run(trained, False)[0])
+
+
+def test_frozen_parameters_stay_and_unused_ones_are_refused():
+    def some(frozen):
+        model = nn.Linear(2, 1)
+        model.bias.requires_grad_(not frozen)
+        if dist.get_rank() == 0:
+            return stale.serve(model, torch.optim.SGD([model.weight], 0.1), 3)
+        return stale.work(model, lambda m: m.weight.sum())
+
+    assert parallel.run(some, True, ranks=2) == [[0, 0, 0], 3]
+    with pytest.raises(parallel.RankError, match="no gradient for bias"):
+        parallel.run(some, False, ranks=2)
 
 
 def test_the_first_rank_of_a_group_is_its_server():

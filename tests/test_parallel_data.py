@@ -159,6 +159,17 @@ def test_every_sample_is_used_once_an_epoch_in_the_order_of_the_library():
     assert not torch.equal(data.epoch_order(64, 0), data.epoch_order(64, 1))
 
 
+def test_every_buffer_is_broadcast_whether_it_is_saved_or_not():
+    def received():
+        model = nn.Linear(1, 1)
+        for name, persistent in (("saved", True), ("unsaved", False)):
+            model.register_buffer(name, torch.full((2,), float(dist.get_rank())), persistent)
+        data.broadcast(model, src=1)
+        return model.saved.tolist() + model.unsaved.tolist()
+
+    assert parallel.run(received, ranks=2) == [[1.0] * 4] * 2
+
+
 def test_buckets_hold_every_parameter_once_from_last_to_first():
     model = models.build(SHAPE)
     names = [name for name, _ in model.named_parameters()]

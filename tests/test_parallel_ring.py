@@ -79,6 +79,19 @@ def test_chunks_in_pieces_give_the_same_sums_and_the_same_bytes(ranks):
             assert sent.messages == ring.PIECES * traffic[rank].messages
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_steps_in_pairs_as_nccl_wants_them_give_the_same(ranks):
+    def in_pairs():
+        ring._in_pieces = ring._in_pairs  # as on a GPU, where there is one
+        x = own(dist.get_rank())
+        return x, ring.all_reduce(x)
+
+    simulated = [own(rank) for rank in range(ranks)]
+    traffic = sim.all_reduce(simulated)
+    for rank, (x, sent) in enumerate(parallel.run(in_pairs, ranks=ranks)):
+        assert torch.equal(x, simulated[rank]) and sent == traffic[rank]
+
+
 def test_the_halves_and_a_group_of_some_ranks():
     def halves():
         rank = dist.get_rank()

@@ -150,6 +150,17 @@ def test_what_it_cannot_train_is_refused():
             zero(torch.ones(2, 39)).sum().backward()
         zero.step()
 
+    def changed(change):
+        network = models.build(SHAPE)
+        change(network.layers[1])
+        return Zero(network, 1, lr=0.1)
+
+    for change, words in (
+        (lambda layer: layer.bias.requires_grad_(False), "frozen parameter"),
+        (lambda layer: setattr(layer.bias, "data", layer.bias.data.half()), "several dtypes"),
+    ):
+        with pytest.raises(parallel.RankError, match=words):
+            parallel.run(changed, change, ranks=1)
     with pytest.raises(parallel.RankError, match="two layers share a parameter"):
         parallel.run(tied, ranks=1)
     with pytest.raises(parallel.RankError, match=r"no gradient in layers \[0, 1, 2, 3\]"):

@@ -34,13 +34,13 @@ class Compressor:
             gradient = gradient + self.left
         own, everyone = self._exchange(gradient, ranks)
         self.left = gradient - own
-        return everyone / ranks
+        return (everyone / ranks).to(gradient.dtype)
 
     def _exchange(self, gradient, ranks):
         """(what of the gradient was sent, the sum of what all ranks sent)."""
         total = gradient.clone()
         dist.all_reduce(total, group=self.group)
-        self.sent_bytes += VALUE_BYTES * gradient.numel()
+        self.sent_bytes += gradient.nbytes
         return gradient, total
 
     def _gather(self, message, ranks):
@@ -79,7 +79,8 @@ class TopShare(Compressor):
 class Signs(Compressor):
     """Sends the sign of every number, one bit each, and one mean size for all of them.
 
-    Source: Seide 2014 (1-bit stochastic gradient descent); Bernstein 2018 (signSGD).
+    Source: Karimireddy 2019 (Error feedback fixes SignSGD); before it Seide 2014 (1-bit stochastic
+    gradient descent) and Bernstein 2018 (signSGD).
     Taught in: 08_data_parallel.
     """
 
@@ -88,17 +89,18 @@ class Signs(Compressor):
         sizes = self._gather(size.view(1), ranks)
         n = gradient.numel()
         signs = [unpack(b, n) for b in self._gather(bits, ranks)]
-        own = unpack(bits, n) * size
+        own = (unpack(bits, n) * size).to(gradient.dtype)
         return own, sum(sign * s for sign, s in zip(signs, sizes, strict=True))
 
 
 def pack(positive: torch.Tensor) -> torch.Tensor:
     """Eight truths in each byte: (n,) bool -> (n / 8, rounded up) uint8."""
     padded = torch.nn.functional.pad(positive.to(torch.uint8), (0, -len(positive) % 8))
-    return (padded.view(-1, 8) << torch.arange(8, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+    places = torch.arange(8, dtype=torch.uint8, device=padded.device)
+    return (padded.view(-1, 8) << places).sum(1, dtype=torch.uint8)
 
 
 def unpack(bits: torch.Tensor, n: int) -> torch.Tensor:
     """+1 where a bit is set, else -1: (n / 8, rounded up) uint8 -> (n,) float32."""
-    each = (bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+    each = (bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=bits.device)) & 1
     return each.flatten()[:n].float() * 2 - 1

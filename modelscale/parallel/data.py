@@ -17,7 +17,7 @@ def broadcast(model: nn.Module, src: int = 0, group=None) -> None:
 
     Taught in: 08_data_parallel.
     """
-    for tensor in model.state_dict().values():
+    for tensor in [*(p.data for p in model.parameters()), *model.buffers()]:
         dist.broadcast(tensor, group=group, group_src=src)
 
 

@@ -55,11 +55,23 @@ def own_chunk(x: torch.Tensor, group=None) -> torch.Tensor:
 def _walk(x, steps_of, group, traffic):
     """This rank's chunk, after all its steps: what arrives in one is what it sends in the next."""
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
-    after, before = ((rank + d) % ranks for d in (1, -1))
-    chunks, steps = _chunks(x, ranks), steps_of(rank, ranks)
+    chunks, walk = _chunks(x, ranks), _in_pieces if x.device.type == "cpu" else _in_pairs
+    walk(chunks, steps_of(rank, ranks), _neighbours(group), group, traffic or Traffic())
+    return chunks[rank]
+
+
+def _neighbours(group):
+    """(who sends to this rank, to whom it sends)."""
+    rank, ranks = dist.get_rank(group), dist.get_world_size(group)
+    return (rank - 1) % ranks, (rank + 1) % ranks
+
+
+def _in_pieces(chunks, steps, neighbours, group, traffic):
+    """Nothing: takes the steps, each piece of a chunk as soon as it is there."""
+    before, after = neighbours
     due = [(step, piece) for step in steps for piece in _pieces(chunks[step.receive])]
-    room = x.new_empty(PIECES, max((piece.numel() for _, piece in due), default=0))
-    arriving, sending, traffic = [], [], traffic or Traffic()
+    room = chunks[0].new_empty(PIECES, max((piece.numel() for _, piece in due), default=0))
+    arriving, sending = [], []
 
     def ask(i):
         step, mine = due[i]
@@ -85,7 +97,27 @@ def _walk(x, steps_of, group, traffic):
             send(mine)
     for work in sending:
         work.wait()
-    return chunks[rank]
+
+
+def _in_pairs(chunks, steps, neighbours, group, traffic):
+    """Nothing: takes the steps with whole chunks, each a send and a receive that begin as one.
+
+    nccl takes the messages between two ranks in order: where each received first, both would wait
+    for ever.
+    """
+    before, after = neighbours
+    for step in steps:
+        mine = chunks[step.receive]
+        into = torch.empty_like(mine) if step.add else mine
+        both = [
+            dist.P2POp(dist.isend, chunks[step.send], group=group, group_peer=after),
+            dist.P2POp(dist.irecv, into, group=group, group_peer=before),
+        ]
+        for message in dist.batch_isend_irecv(both):
+            message.wait()
+        traffic.count(chunks[step.send])
+        if step.add:
+            mine += into
 
 
 def _chunks(x, ranks):

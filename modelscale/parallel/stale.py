@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import nn
 
 from .. import check
+from ..train.loop import trained
+from .data import refuse_missing
 
 
 @torch.no_grad()
@@ -31,7 +33,8 @@ def serve(model: nn.Module, optimizer, updates: int, group=None) -> list[int]:
     """How late each of `updates` gradients was: the updates since its worker fetched the weights.
 
     For the first rank of `group`, while all others `work`; afterwards `model` is trained. Its
-    workers are asked for this many gradients and no more, so that none is computed in vain.
+    workers are asked for this many gradients and no more, so that none is computed in vain. Tensors
+    are on the CPU: nccl cannot receive from whoever comes first.
 
     Raises: ValueError for fewer than one update, or a group without a worker.
     Source: Dean 2012 (Large scale distributed deep networks), section 4.1.
@@ -41,13 +44,13 @@ def serve(model: nn.Module, optimizer, updates: int, group=None) -> list[int]:
     check.integer("updates", updates)
     check.integer("workers", len(workers), remedy="run it on 2 ranks or more")
     late, fetched = [], dict.fromkeys(workers, 0)
-    gradient = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    gradient = nn.utils.parameters_to_vector(trained(model).values()).detach().clone()
     for i, worker in enumerate(workers):
         _answer(model, worker, i < updates, group)
     for done in range(updates):
         worker = dist.recv(gradient, group=group)  # from whoever comes first
         late.append(done - fetched[worker])
-        for p, part in zip(model.parameters(), _split(gradient, model), strict=True):
+        for p, part in zip(trained(model).values(), _split(gradient, model), strict=True):
             p.grad = part
         optimizer.step()
         fetched[worker] = done + 1
@@ -60,6 +63,8 @@ def work(model: nn.Module, loss_of: Callable, group=None) -> int:
 
     `loss_of` is called once for each, and takes the next batch. For every rank of `group` but its
     first, which has to `serve` a model of the same shape.
+
+    Raises: ValueError for a trained parameter that takes no part in the loss.
     Taught in: 08_data_parallel.
     """
     server, *_ = dist.get_process_group_ranks(group)
@@ -69,11 +74,13 @@ def work(model: nn.Module, loss_of: Callable, group=None) -> int:
         if not message[-1]:
             return done
         with torch.no_grad():
-            for p, part in zip(model.parameters(), _split(message[:-1], model), strict=True):
+            for p, part in zip(trained(model).values(), _split(message[:-1], model), strict=True):
                 p.copy_(part)
         model.zero_grad()
         loss_of(model).backward()
-        dist.send(torch.cat([p.grad.flatten() for p in model.parameters()]), server, group=group)
+        refuse_missing([name for name, p in trained(model).items() if p.grad is None])
+        gradients = [p.grad.flatten() for p in trained(model).values()]
+        dist.send(torch.cat(gradients), server, group=group)
         done += 1
 
 
@@ -83,11 +90,11 @@ def _answer(model, worker, more, group):
 
 
 def _message(model, more):
-    weights = [p.detach().flatten() for p in model.parameters()]
+    weights = [p.detach().flatten() for p in trained(model).values()]
     return torch.cat([*weights, weights[0].new_full((1,), float(more))])
 
 
 def _split(flat, model):
-    sizes = [p.numel() for p in model.parameters()]
-    pairs = zip(flat.split(sizes), model.parameters(), strict=True)
+    parameters = trained(model).values()
+    pairs = zip(flat.split([p.numel() for p in parameters]), parameters, strict=True)
     return [part.view_as(p) for part, p in pairs]

@@ -26,8 +26,10 @@ class Zero(nn.Module):
     `traffic` counts what this rank has sent, `gathered_bytes` the most that stage 3 held at once
     of gathered weights.
 
-    Raises: ValueError for another stage, a parameter that two layers share, a second backward pass
-    before `step`, or a layer without gradient.
+    Each layer must be called itself and give back one tensor (nn.MultiheadAttention does neither).
+
+    Raises: ValueError for another stage, a parameter that two layers share, a frozen one, a layer
+    of several dtypes, a second backward pass before `step`, or a layer without gradient.
     Taught in: 08_data_parallel.
     """
 
@@ -169,4 +171,10 @@ def _layers(network):
     owners = [p for layer in layers for p in layer.parameters(recurse=False)]
     if len({id(p) for p in owners}) < len(owners):
         raise ValueError("network: two layers share a parameter; each must have its own. Untie it.")
+    for layer in layers:
+        parameters = list(layer.parameters(recurse=False))
+        if not all(p.requires_grad for p in parameters):
+            raise ValueError("network: a layer has a frozen parameter; all must be trained.")
+        if len({p.dtype for p in parameters}) > 1:
+            raise ValueError("network: a layer has several dtypes; each layer must have one.")
     return layers
