@@ -74,9 +74,10 @@ def plot_time(ax, found: dict) -> dict:
 
 
 def place_time(parts: dict, found: dict) -> None:
-    """Nothing: moves what `plot_time` drew; no waiting at all lies below the picture."""
+    """Nothing: moves what `plot_time` drew; where there is no waiting at all, nothing is drawn."""
     for name in ("computing", "waiting"):
-        parts[name].set_ydata(np.maximum(1e3 * found[name], 1e-9))
+        ms = 1e3 * found[name]
+        parts[name].set_ydata(np.where(ms > 0, ms, np.nan))
     parts["here"].set_xdata([found["here"]] * 2)
 
 
@@ -84,7 +85,7 @@ def plot_speedup(ax, found: dict) -> dict:
     """`ax` with the speed-up by workers beside the ideal one, as the parts that move."""
     ax.plot(WORKERS, WORKERS, ":", marker="", color="0.4", label="ideal")
     ax.set(xscale="log", yscale="log", xlim=(0.8, 1400), ylim=(0.05, 1400))
-    ax.set(xlabel="workers", ylabel="speed-up (samples/s)")
+    ax.set(xlabel="workers", ylabel="speed-up")
     parts = {
         "line": ax.plot(WORKERS, WORKERS, "o-", color="#0072B2", label="predicted")[0],
         "point": ax.plot([1], [1], "o", markersize=10, fillstyle="none", color="black")[0],
