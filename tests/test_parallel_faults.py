@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -269,6 +270,16 @@ def test_a_server_that_failed_is_replaced():
         half.connect(forkserver._forkserver._forkserver_address)
     assert gone([server], 60)  # its interpreter ends slowly on a busy machine
     assert parallel.run(dist.get_rank) == [0, 1]
+
+
+def test_a_server_that_is_not_there_is_no_error(monkeypatch):
+    """There was none yet, or it has ended by itself and its number was given up."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for pid in (None, ended.pid):
+        with monkeypatch.context() as patch:
+            patch.setattr(forkserver._forkserver, "_forkserver_pid", pid)
+            launch._end_server()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere locks are no files")
