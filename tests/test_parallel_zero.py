@@ -52,6 +52,7 @@ def by_hand(stage, optimizer):
 
 def library(kind, optimizer):
     """The weights of torch's own: an optimizer that splits its states, or all split."""
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
@@ -61,9 +62,10 @@ def library(kind, optimizer):
         network = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
         stepper = ZeroRedundancyOptimizer(model.parameters(), make, lr=lr)
     else:
-        for layer in model.layers:
-            fully_shard(layer)
-        stepper = make(fully_shard(model).parameters(), lr=lr)
+        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+        for part in (*model.layers, model):
+            fully_shard(part, mesh=mesh)
+        stepper = make(model.parameters(), lr=lr)
 
     def finish(step, loss):
         stepper.zero_grad()
