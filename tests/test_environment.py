@@ -128,7 +128,8 @@ def imports(source):
     nodes = list(ast.walk(ast.parse(source)))
     names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
     names |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level}
-    local = {path.stem for folder in MADE_FOR[1:] for path in (ROOT / folder).rglob("*.py")}
+    own = [path for folder in MADE_FOR[1:] for path in (ROOT / folder).rglob("*.py")]
+    local = {path.stem for path in own} | {path.parent.name for path in own}
     return {n.partition(".")[0] for n in names} - local - {"modelscale"} - sys.stdlib_module_names
 
 
