@@ -80,6 +80,13 @@ def test_the_roof_is_flat_at_the_peak_and_sloped_like_the_memory():
         assert y == pytest.approx(np.minimum(PEAK, BANDWIDTH * x) / 1e9)
 
 
+def test_on_a_gpu_the_longer_of_working_and_starting_counts():
+    gpu = replace(FLAT, device="cuda")
+    for kind, n in itertools.product(roofline.KINDS, (8, 4096)):
+        here, there = (roofline.compute(m, kind, n)["time_s"] for m in (FLAT, gpu))
+        assert there == pytest.approx(max(here - START, START))
+
+
 def test_no_operation_is_above_the_roof():
     for kind, n in itertools.product(roofline.KINDS, roofline.SIZES):
         found = roofline.compute(FLAT, kind, n)

@@ -13,8 +13,6 @@ import torch.distributed as dist
 
 from .. import check
 
-VALUE_BYTES, INDEX_BYTES = 4, 4  # float32, int32
-
 
 class Compressor:
     """The base: remembers what was not sent, and counts bytes; it sends everything itself.

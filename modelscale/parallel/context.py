@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from .. import check
+from .ring import pass_on
 
 
 def ring_attention(
@@ -117,16 +118,10 @@ def _round(held, group):
 
 def _shift(x, group):
     """What the rank before holds; the rank after gets `x`."""
-    rank, ranks = group.rank(), group.size()
-    if ranks == 1:
+    if group.size() == 1:
         return x
-    arriving, after, before = torch.empty_like(x), (rank + 1) % ranks, (rank - 1) % ranks
-    both = [  # as one, since nccl would wait for ever where every rank sends before it receives
-        dist.P2POp(dist.isend, x.contiguous(), group=group, group_peer=after),
-        dist.P2POp(dist.irecv, arriving, group=group, group_peer=before),
-    ]
-    for message in dist.batch_isend_irecv(both):
-        message.wait()
+    arriving = torch.empty_like(x)
+    pass_on(x.contiguous(), arriving, group)
     return arriving
 
 

@@ -47,6 +47,21 @@ def all_gather(x: torch.Tensor, group=None, traffic: Traffic | None = None) -> t
     return _walk(x, all_gather_steps, group, traffic)
 
 
+def pass_on(sent: torch.Tensor, arriving: torch.Tensor, group=None) -> None:
+    """Nothing: the next rank of the ring gets `sent`, and the one before fills `arriving`.
+
+    Both begin as one: nccl takes the messages between two ranks in order, so that they would wait
+    for ever if each sent, or received, first.
+    """
+    before, after = _neighbours(group)
+    both = [
+        dist.P2POp(dist.isend, sent, group=group, group_peer=after),
+        dist.P2POp(dist.irecv, arriving, group=group, group_peer=before),
+    ]
+    for message in dist.batch_isend_irecv(both):
+        message.wait()
+
+
 def own_chunk(x: torch.Tensor, group=None) -> torch.Tensor:
     """The chunk of `x` that this rank keeps in a ring: a view of `x`, flattened."""
     return _chunks(x, dist.get_world_size(group))[dist.get_rank(group)]
@@ -56,7 +71,7 @@ def _walk(x, steps_of, group, traffic):
     """This rank's chunk, after all its steps: what arrives in one is what it sends in the next."""
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
     chunks, walk = _chunks(x, ranks), _in_pieces if x.device.type == "cpu" else _in_pairs
-    walk(chunks, steps_of(rank, ranks), _neighbours(group), group, traffic or Traffic())
+    walk(chunks, steps_of(rank, ranks), group, traffic or Traffic())
     return chunks[rank]
 
 
@@ -66,9 +81,9 @@ def _neighbours(group):
     return (rank - 1) % ranks, (rank + 1) % ranks
 
 
-def _in_pieces(chunks, steps, neighbours, group, traffic):
+def _in_pieces(chunks, steps, group, traffic):
     """Nothing: takes the steps, each piece of a chunk as soon as it is there."""
-    before, after = neighbours
+    before, after = _neighbours(group)
     due = [(step, piece) for step in steps for piece in _pieces(chunks[step.receive])]
     room = chunks[0].new_empty(PIECES, max((piece.numel() for _, piece in due), default=0))
     arriving, sending = [], []
@@ -99,22 +114,12 @@ def _in_pieces(chunks, steps, neighbours, group, traffic):
         work.wait()
 
 
-def _in_pairs(chunks, steps, neighbours, group, traffic):
-    """Nothing: takes the steps with whole chunks, each a send and a receive that begin as one.
-
-    nccl takes the messages between two ranks in order: where each received first, both would wait
-    for ever.
-    """
-    before, after = neighbours
+def _in_pairs(chunks, steps, group, traffic):
+    """Nothing: takes the steps with whole chunks, as a GPU's messages want it."""
     for step in steps:
         mine = chunks[step.receive]
         into = torch.empty_like(mine) if step.add else mine
-        both = [
-            dist.P2POp(dist.isend, chunks[step.send], group=group, group_peer=after),
-            dist.P2POp(dist.irecv, into, group=group, group_peer=before),
-        ]
-        for message in dist.batch_isend_irecv(both):
-            message.wait()
+        pass_on(chunks[step.send], into, group)
         traffic.count(chunks[step.send])
         if step.add:
             mine += into

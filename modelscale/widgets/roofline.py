@@ -30,8 +30,7 @@ def compute(machine, kind: str, n: int) -> dict:
     computing, moving = machine.operation_time_s(Operation(kind, n_bytes, product))
     times = {"computing": computing, "moving": moving, "starting": machine.operation_s}
     working, starting = max(computing, moving), machine.operation_s
-    overlaps = machine.device.startswith("cuda")  # the CPU starts the next while a GPU works
-    total = max(working, starting) if overlaps else working + starting
+    total = max(working, starting) if machine.overlaps else working + starting
     return {
         "flops": flops,
         "bytes": n_bytes,
