@@ -1,7 +1,22 @@
-"""One JupyterLab and one browser for all tests of this folder, a fresh notebook for each."""
+"""One JupyterLab and one browser for all tests of this folder, a fresh notebook for each.
+
+A page that hangs (seen once in hundreds, cause unknown) ends its test within minutes, and that
+test, unlike one that fails, is run once more in a new browser.
+"""
+
+import contextlib
 
 import pytest
 from lab import Notebook, jupyterlab, notebook_of, open_chromium
+
+HUNG = ["TargetClosedError", "Stuck"]
+
+
+def pytest_collection_modifyitems(items):
+    """Says which failures are tried again."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=HUNG))
 
 
 @pytest.fixture(scope="session")
@@ -19,19 +34,26 @@ def browser(chromium, tmp_path_factory):
 
 
 @pytest.fixture
-def open_nb(lab, browser):
+def opened(browser):
+    """`opened(lab, content, limit_s)`: a `lab.Notebook`, closed when the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def open_(lab, content, limit_s):
+            stack.enter_context(browser.killed_after(limit_s))
+            return stack.enter_context(contextlib.closing(Notebook(lab, browser, content)))
+
+        yield open_
+
+
+@pytest.fixture
+def open_nb(lab, opened):
     """`open_nb(*sources)`: a `lab.Notebook` with one code cell for each source.
 
     `open_nb(content)` opens a copy of a notebook that nbformat has read.
     """
-    opened = []
 
     def open_(*sources):
         whole = not isinstance(sources[0], str)
-        content = sources[0] if whole else notebook_of(*sources)
-        opened.append(Notebook(lab, browser, content))
-        return opened[-1]
+        return opened(lab, sources[0] if whole else notebook_of(*sources), limit_s=180)
 
-    yield open_
-    for notebook in opened:
-        notebook.close()
+    return open_

@@ -2,7 +2,8 @@
 
 Nothing leaves 127.0.0.1, and no setting of the user is read or written. Pages are driven through
 JupyterLab's own application object, and by what a user touches; we wait for effects, never for
-"idle", which is still true before a message has gone out.
+"idle", which is still true before a message has gone out. Whatever we wait for has a limit, which
+Playwright's `evaluate` has not.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import BrowserContext, TimeoutError, sync_playwright
+import psutil
+from playwright.sync_api import Page, Playwright, TimeoutError, sync_playwright
 
 FLAGS = [
     "--no-sandbox",  # root has no sandbox
@@ -30,6 +33,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE_S = 240  # for all cells of a notebook
 PANEL = "window.jupyterapp.shell.currentWidget"
 KERNEL = f"{PANEL}.sessionContext.session.kernel"
 
@@ -58,6 +62,27 @@ IS_READY = """path => {
     return panel?.context?.path === path && panel.context.isReady
         && panel.sessionContext?.session?.kernel?.status === 'idle';
 }"""
+
+
+# what is promised is awaited in the page, since only that has a limit
+PROMISE = """{{
+    window.settled = null;
+    Promise.resolve({promise}).then(
+        () => {{ window.settled = 'done'; }},
+        error => {{ window.settled = `failed: ${{error}}`; }});
+}}"""
+STATE = f"""() => {{
+    const kernel = {PANEL}?.sessionContext?.session?.kernel;
+    const cells = {PANEL}?.content?.model?.sharedModel?.cells ?? [];
+    return {{
+        kernel: kernel?.status, connection: kernel?.connectionStatus,
+        counts: cells.map(cell => cell.toJSON().execution_count ?? null),
+    }};
+}}"""
+
+
+class Stuck(Exception):
+    """A page that has not done what it promised, for so long that it never will."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +119,11 @@ def jupyterlab(private: Path, folder: Path) -> Iterator[Lab]:
             yield lab
         finally:
             server.terminate()
-            server.wait(20)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
 
 
 def private_settings(private: Path) -> dict:
@@ -111,24 +140,71 @@ def private_settings(private: Path) -> dict:
 
 
 @contextlib.contextmanager
-def open_chromium(path: str, profile: Path) -> Iterator[BrowserContext]:
+def open_chromium(path: str, profile: Path) -> Iterator["Chromium"]:
     """A headless Chromium with a profile of its own."""
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=path,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 1000},
-        )
-        yield context
-        context.close()
+        chromium = Chromium(playwright, path, profile)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+class Chromium:
+    """A browser that is started for its first page, and again after it has been killed."""
+
+    def __init__(self, playwright: Playwright, path: str, profile: Path):
+        self.playwright, self.path, self.profile = playwright, path, profile
+        self.context = None
+
+    def new_page(self) -> Page:
+        """An empty page."""
+        if self.context is None:
+            self.context = self.playwright.chromium.launch_persistent_context(
+                self.profile,
+                executable_path=self.path,
+                headless=True,
+                args=FLAGS,
+                viewport={"width": 1280, "height": 1000},
+            )
+            self.context.on("close", self._forget)
+        return self.context.new_page()
+
+    @contextlib.contextmanager
+    def killed_after(self, limit_s: float) -> Iterator[None]:
+        """Kills the browser if the block is not done in time: its calls raise TargetClosedError.
+
+        Most of them have no limit of their own, and a page that hangs would hold them for ever.
+        """
+        timer = threading.Timer(limit_s, self._kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """Ends it, if it runs."""
+        if self.context is not None:
+            with self.killed_after(60):
+                self.context.close()
+
+    def _forget(self, _):
+        self.context = None
+
+    def _kill(self):
+        mine = f"--user-data-dir={self.profile}"
+        for process in psutil.process_iter(["cmdline"]):
+            if mine in (process.info["cmdline"] or []):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 class Notebook:
     """A copy of the notebook `content`, open in JupyterLab with a kernel of its own."""
 
-    def __init__(self, lab: Lab, browser: BrowserContext, content: nbformat.NotebookNode):
+    def __init__(self, lab: Lab, browser: Chromium, content: nbformat.NotebookNode):
         name = f"{secrets.token_hex(4)}.ipynb"
         self.path, self.page = lab.folder / name, browser.new_page()
         nbformat.write(content, self.path)
@@ -148,7 +224,7 @@ class Notebook:
 
     def run_all(self) -> list[str]:
         """What went wrong in running all cells, once each has run or one has failed."""
-        self.page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
+        self._settle("jupyterapp.commands.execute('notebook:run-all-cells')", PATIENCE_S)
         return self.errors()
 
     def errors(self) -> list[str]:
@@ -157,7 +233,7 @@ class Notebook:
 
     def save(self) -> nbformat.NotebookNode:
         """The notebook as it is on disk after a save."""
-        self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+        self._settle("jupyterapp.commands.execute('docmanager:save')")
         return nbformat.read(self.path, as_version=4)
 
     def picture(self) -> str:
@@ -173,9 +249,24 @@ class Notebook:
         )
 
     def close(self) -> None:
-        """Shuts the kernel down and closes the page."""
-        self.page.evaluate(f"() => {PANEL}.sessionContext.shutdown()")
-        self.page.close()
+        """Shuts the kernel down and closes the page, unless the browser was killed."""
+        if self.page.is_closed():
+            return
+        try:
+            self._settle(f"{PANEL}.sessionContext.shutdown()")
+        finally:
+            self.page.close()
+
+    def _settle(self, promise: str, limit_s: float = 60) -> None:
+        """Nothing, once what the page promised is done."""
+        self.page.evaluate(f"() => {PROMISE.format(promise=promise)}")
+        try:
+            self.page.wait_for_function("window.settled", timeout=1000 * limit_s)
+        except TimeoutError as error:
+            state = self.page.evaluate(STATE)
+            raise Stuck(f"{promise}: not in {limit_s:g} s, {state}") from error
+        settled = self.page.evaluate("window.settled")
+        assert settled == "done", f"{promise}: {settled}"
 
 
 def notebook_of(*sources: str) -> nbformat.NotebookNode:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lab import Notebook, jupyterlab
+from lab import jupyterlab
 
 pytestmark = pytest.mark.browser
 
@@ -88,21 +88,17 @@ def course(chromium, tmp_path_factory):
 
 
 @pytest.fixture
-def open_course(course, browser):
+def open_course(course, opened):
     """`open_course(name)`: a `lab.Notebook` with a copy of that notebook, as if nobody ran it."""
-    opened = []
 
     def open_(name):
         content = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
         for cell in content.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        opened.append(Notebook(course, browser, content))
-        return opened[-1]
+        return opened(course, content, limit_s=400)
 
-    yield open_
-    for notebook in opened:
-        notebook.close()
+    return open_
 
 
 @pytest.mark.parametrize("name", GROUPS)
