@@ -48,7 +48,7 @@ def test_between_measured_points_it_interpolates_and_beyond_them_it_is_silent(sw
 
 
 def test_a_gain_is_a_difference_of_the_same_seed(sweep):
-    found = transfer.compute(sweep, "40 templates in other noise", 20)
+    found = transfer.compute(sweep, "40 templates without smooth noise", 20)
     scratch = sweep.runs("signals", "scratch", 20)
     probe = sweep.runs("signals", "freeze 3", 20, "40, no smooth noise")
     assert found["gains"]["freeze 3"].tolist() == (probe - scratch).tolist()

@@ -18,17 +18,34 @@ NAMES = {
 }
 
 
-@exercise("2 (p - 1) messages, each a p-th of the list.")
-def check_ring_bytes(answer):
-    """Whether `answer(n_bytes, ranks)` are the bytes that each rank sends in a ring all-reduce."""
-    for n_bytes, ranks in ((1e6, 2), (1e6, 5), (4e9, 1024), (7e3, 1)):
-        wanted = 2 * (ranks - 1) / ranks * n_bytes
-        got = answer(n_bytes, ranks)
-        if wanted == 0 and got == 0:
-            continue
-        if wrong := differs(f"ring_bytes({n_bytes:g}, {ranks})", got, wanted):
+@exercise(
+    "the time of p ranks is compute_s / p, and 2 (p - 1) messages one after another, each of which "
+    "takes latency_s and the time of n_bytes / p; try every p."
+)
+def check_best_ranks(answer):
+    """Whether `answer(compute_s, n_bytes, latency_s, bandwidth, most)` makes a step shortest.
+
+    The number of ranks from 1 to `most`, for a fixed batch that one rank computes in `compute_s`
+    and a ring all-reduce of `n_bytes` afterwards.
+    """
+    for case in (
+        (0.001, 4e6, 5e-5, 1e9, 64),
+        (0.01, 1e6, 1e-4, 1e9, 64),
+        (1, 4e8, 1e-4, 1e10, 1024),
+        (0.2, 4e5, 1e-5, 1e10, 16),
+    ):
+        call = f"best_ranks({', '.join(f'{value:g}' for value in case)})"
+        if wrong := differs(call, answer(*case), _best_ranks(*case), tolerance=0):
             return wrong
     return None
+
+
+def _best_ranks(compute_s, n_bytes, latency_s, bandwidth, most):
+    def step_s(ranks):
+        message_s = latency_s + n_bytes / ranks / bandwidth
+        return compute_s / ranks + 2 * (ranks - 1) * message_s
+
+    return min(range(1, most + 1), key=step_s)
 
 
 @exercise(

@@ -87,8 +87,8 @@ def check_frontier(answer):
 def check_culprit(answer):
     """Whether `answer` names the network that another step repairs, in the break-it lab."""
     wrong = {
-        "a": "it answers as well as before and uses nearly all of its 255 values: it is sound.",
-        "c": "its rounding is in order, nearly all of the 255 values are used; most of its weights "
-        "are zero because they were cut. Training it on would repair it.",
+        "a": "it answers as well as before and its rows use many of the 255 values: it is sound.",
+        "c": "its rounding is in order, what is left still takes dozens of values; most of its "
+        "weights are zero because they were cut. Training it on would repair it.",
     }
     return wrong_letter(answer, "b", wrong)

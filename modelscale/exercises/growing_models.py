@@ -62,9 +62,9 @@ def check_deepened(answer):
         ]
         got = answer([(weight.copy(), bias.copy()) for weight, bias in layers])
         if got is None or got is ...:
-            return nothing_yet("deepened(layers)")
+            return nothing_yet("one_deeper(layers)")
         if len(got) != len(layers) + 1:
-            return f"deepened of {len(layers)} layers gives {len(got)}, not {len(layers) + 1}."
+            return f"one_deeper of {len(layers)} layers gives {len(got)}, not {len(layers) + 1}."
         x = rng.normal(size=(50, sizes[0]))
         gap = np.abs(_outputs(got, x) - _outputs(layers, x)).max()
         if not gap < 1e-9:
@@ -82,7 +82,7 @@ def check_carried(answer):
     Of a weight that makes a unit, all of whose copies share equally.
     """
     for case in ((0.6, 0.9, 3), (-1.0, 4.0, 2), (0.2, 0.05, 1)):
-        call = f"carried{case}"
+        call = f"averages{case}"
         got = answer(*case)
         if got is None or got is ...:
             return nothing_yet(call)

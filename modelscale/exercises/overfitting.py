@@ -77,8 +77,8 @@ def check_calibration_error(answer):
 def check_culprit(answer):
     """Whether `answer` names the team whose splits leak, in the break-it lab."""
     wrong = {
-        "a": "its report holds on fresh signals, and none of its test signals has a twin.",
-        "b": "its report is a little too good, yet none of its test signals has a twin: "
+        "a": "its report holds on fresh signals, and next to none of its test signals has a twin.",
+        "b": "its report is a little too good, yet next to none of its test signals has a twin: "
         "it chose its stopping step on the test set.",
     }
     return wrong_letter(answer, "c", wrong)

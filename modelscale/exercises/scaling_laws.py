@@ -67,7 +67,7 @@ def check_budget_for(answer):
 def check_colleague(answer):
     """Whether `answer` names the bug of the break-it lab."""
     wrong = {
-        "a": "a rate that is too high would show in the accuracy, which is the same as ours.",
+        "a": "a rate that is too high would show in the accuracy, which is no worse than ours.",
         "c": "the column of parameters is the same as ours.",
         "d": "memorising needs samples that come again, and it would make his loss the lower one.",
     }

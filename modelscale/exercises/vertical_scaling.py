@@ -29,11 +29,26 @@ def check_widest(answer):
     return None
 
 
-@exercise("weights, gradients and AdamW's two averages are four numbers a parameter, 4 bytes each.")
-def check_state_bytes(answer):
-    """Whether `answer(n_params)` is the bytes of training state in float32 with AdamW."""
-    for n_params in (1_000, 1_234_567):
-        if wrong := differs(f"state_bytes({n_params})", answer(n_params), 16 * n_params):
+@exercise(
+    "the state (weights, gradients and AdamW's two averages, 4 bytes each) is there once, however "
+    "large the batch; whole samples share what is left, if anything is."
+)
+def check_largest_batch(answer):
+    """Whether `answer(n_params, sample_bytes, memory_bytes)` is the largest batch that fits.
+
+    In float32 with AdamW; `sample_bytes` are the saved activations of one sample.
+    """
+    for n_params, sample_bytes, memory_bytes in (
+        (11_594, 976, 1_000_000),
+        (124_000_000, 350_000_000, 80_000_000_000),
+        (1_000, 100, 17_000),
+        (1_000, 100, 16_099),
+        (1_000, 100, 9_000),
+    ):
+        wanted = max(0, (memory_bytes - 16 * n_params) // sample_bytes)
+        call = f"largest_batch({n_params}, {sample_bytes}, {memory_bytes})"
+        got = answer(n_params, sample_bytes, memory_bytes)
+        if wrong := differs(call, got, wanted, tolerance=0):
             return wrong
     return None
 

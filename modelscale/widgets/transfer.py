@@ -38,7 +38,7 @@ PAIRS = {  # what the explorer calls a pair: (target, source of the second sweep
     "10 templates to 10 others": ("signals", "10 templates"),
     "5 templates to 10 others": ("signals", "5 templates"),
     "2 templates to 10 others": ("signals", "2 templates"),
-    "40 templates in other noise": ("signals", "40, no smooth noise"),
+    "40 templates without smooth noise": ("signals", "40, no smooth noise"),
     "40 templates in few signals": ("signals", "40, 1,000 signals"),
     "40 templates with shuffled labels": ("signals", "40, labels shuffled"),
 }

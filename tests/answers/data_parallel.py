@@ -22,12 +22,15 @@ def critical_batch(small_sq, large_sq, small, large):
     return trace / (small_sq - trace / small)
 
 
+def best_ranks(compute_s, n_bytes, latency_s, bandwidth, most, whole=False):
+    p = np.arange(1, most + 1)
+    message_s = latency_s + n_bytes / (1 if whole else p) / bandwidth
+    return int(p[(compute_s / p + 2 * (p - 1) * message_s).argmin()])
+
+
 ANSWER = {"a": "scale", "b": "order", "c": "means", "d": "average"}
 RIGHT = {
-    data_parallel.check_ring_bytes: [
-        lambda n, p: 2 * (p - 1) * n / p,
-        lambda n, p: np.float64(2 * n - 2 * n / p),
-    ],
+    data_parallel.check_best_ranks: [best_ranks, lambda *a: np.int64(best_ranks(*a))],
     data_parallel.check_loss_scale: [lambda mine, n, p: mine * p / n],
     data_parallel.check_smallest_stage: [
         smallest_stage,
@@ -40,13 +43,19 @@ RIGHT = {
     data_parallel.check_suspects: [ANSWER, dict(reversed(ANSWER.items()))],
 }
 WRONG = {
-    data_parallel.check_ring_bytes: {
-        "whole list in each step": lambda n, p: 2 * (p - 1) * n,
-        "first half alone": lambda n, p: (p - 1) * n / p,
-        "p steps": lambda n, p: 2 * n,
-        "all ranks together": lambda n, p: 2 * (p - 1) * n,
-        "one message": lambda n, p: n / p,
-        "everybody to everybody": lambda n, p: (p - 1) * n,
+    data_parallel.check_best_ranks: {
+        "all": lambda *a: a[-1],
+        "one": lambda *a: 1,
+        "the law's minimum, not whole": lambda c, n, lat, b, most: (
+            max(1, (c - 2 * n / b) / (2 * lat)) ** 0.5
+        ),
+        "no latency": lambda c, n, lat, b, most: best_ranks(c, n, 0, b, most),
+        "no bytes": lambda c, n, lat, b, most: best_ranks(c, 0, lat, b, most),
+        "first half alone": lambda c, *a: best_ranks(2 * c, *a),
+        "the whole list in each message": lambda *a: best_ranks(*a, whole=True),
+        "a batch for every rank": lambda c, *a: best_ranks(0, *a),
+        "beyond what there is": lambda c, n, lat, b, most: best_ranks(c, n, lat, b, 10_000),
+        "the first that pays": lambda *a: min(2, best_ranks(*a)),
     },
     data_parallel.check_loss_scale: {
         "nothing": lambda mine, n, p: 1.0,

@@ -14,10 +14,14 @@ def widest(depth, budget):
     return max(w for w in range(1, 2000) if count.MLP(depth, w).params <= budget)
 
 
+def batch(n, sample, memory, state=16):
+    return max(0, (memory - state * n) // sample)
+
+
 RIGHT = {
     vertical_scaling.check_train_flops: [flops, lambda *a: float(flops(*a))],
     vertical_scaling.check_widest: [widest, lambda *a: np.int64(widest(*a))],
-    vertical_scaling.check_state_bytes: [lambda n: 16 * n],
+    vertical_scaling.check_largest_batch: [batch, lambda *a: np.int64(batch(*a))],
     vertical_scaling.check_suspect: ["c", "C"],
 }
 WRONG = {
@@ -39,14 +43,19 @@ WRONG = {
         "one layer too few": lambda d, b: widest(max(1, d - 1), b),
         "in steps of 8": lambda d, b: widest(d, b) // 8 * 8,
     },
-    vertical_scaling.check_state_bytes: {
-        "no gradients": lambda n: 12 * n,
-        "no averages": lambda n: 8 * n,
-        "weights alone": lambda n: 4 * n,
-        "numbers": lambda n: 4,
-        "bits": lambda n: 128 * n,
-        "float64": lambda n: 32 * n,
-        "mixed precision": lambda n: 18 * n,
+    vertical_scaling.check_largest_batch: {
+        "no gradients": lambda *a: batch(*a, state=12),
+        "no averages": lambda *a: batch(*a, state=8),
+        "weights alone": lambda *a: batch(*a, state=4),
+        "numbers for bytes": lambda n, s, m: max(0, (m // 4 - 4 * n) // s),
+        "float64": lambda *a: batch(*a, state=32),
+        "no state": lambda n, s, m: m // s,
+        "a state for every sample": lambda n, s, m: m // (16 * n + s),
+        "a part of a sample": lambda n, s, m: max(0, (m - 16 * n) / s),
+        "one too many": lambda n, s, m: batch(n, s, m) + 1,
+        "rounded up": lambda n, s, m: max(0, -((16 * n - m) // s)),
+        "less than nothing": lambda n, s, m: (m - 16 * n) // s,
+        "at least one": lambda *a: max(1, batch(*a)),
     },
     vertical_scaling.check_suspect: dict(zip("abde", "abde", strict=True)),
 }
