@@ -9,7 +9,7 @@ import contextlib
 import pytest
 from lab import Notebook, jupyterlab, notebook_of, open_chromium
 
-HUNG = ["TargetClosedError", "Stuck"]
+HUNG = ["TargetClosedError", "Stuck", "launch_persistent_context: Timeout"]
 
 
 def pytest_collection_modifyitems(items):

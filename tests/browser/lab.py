@@ -166,6 +166,7 @@ class Chromium:
                 headless=True,
                 args=FLAGS,
                 viewport={"width": 1280, "height": 1000},
+                timeout=90_000,
             )
             self.context.on("close", self._forget)
         return self.context.new_page()
@@ -212,10 +213,11 @@ class Notebook:
         self.page.set_default_timeout(60_000)
         self.page.goto(f"{workspace}/tree/{name}?token={lab.token}&reset")
         try:
-            self.page.wait_for_function(IS_READY, arg=name, timeout=45_000)
-        except TimeoutError:  # seen once, cause unknown: the kernel never showed up
-            self.page.reload()
-            self.page.wait_for_function(IS_READY, arg=name, timeout=45_000)
+            self.page.wait_for_function(IS_READY, arg=name)
+        except TimeoutError as error:
+            state = self.page.evaluate(STATE)
+            self.page.close()
+            raise Stuck(f"{name} did not open with an idle kernel: {state}") from error
         self.page.evaluate(RECORD_ERRORS)
 
     def start_all(self) -> None:
