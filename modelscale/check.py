@@ -15,7 +15,9 @@ def integer(name: str, value, low: int = 1, high: int | None = None, remedy: str
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
-        allowed = f"a whole number of at least {low}" + (f", at most {high}" if high else "")
+        allowed = f"a whole number of at least {low}" + (
+            f", at most {high}" if high is not None else ""
+        )
         raise ValueError(_message(name, value, allowed, remedy))
     return int(value)
 

@@ -4,6 +4,7 @@ how long anything takes is asked nowhere.
 
 import time
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -69,3 +70,17 @@ def test_bad_input_is_answered():
         clock.training_step_s(SHAPE, 4, 1, averaging="mean")
     with pytest.raises(ValueError, match="rounds=0"):
         clock.in_turn({}, 0)
+
+
+def test_timing_leaves_no_connection_and_bad_steps_change_no_threads():
+    def many():
+        before = psutil.Process().num_fds() if hasattr(psutil.Process, "num_fds") else 0
+        for _ in range(3):
+            clock.training_step_s(SHAPE, 4, 1, "by hand", ranks=2)
+        after = psutil.Process().num_fds() if hasattr(psutil.Process, "num_fds") else 0
+        with pytest.raises(ValueError, match="steps=0"):
+            clock.training_step_s(SHAPE, 4, 0, threads=2)
+        return after - before, torch.get_num_threads()
+
+    for grown, threads in parallel.run(many):
+        assert grown <= 3 and threads == 1  # three rounds once left fifteen

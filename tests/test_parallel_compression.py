@@ -234,3 +234,26 @@ def test_serving_nobody_is_refused():
 def test_bad_input_is_answered(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+def test_a_share_sends_no_more_than_it_says():
+    def sent():
+        top = compression.TopShare(0.07)  # of 100, of which floats make a little more than 7
+        top.mean(torch.randn(100))
+        return top.sent_bytes
+
+    assert parallel.run(sent) == [7 * (4 + 4)] * 2
+
+
+def test_averaged_weights_keep_their_formats():
+    def mixed():
+        torch.manual_seed(dist.get_rank())
+        network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).bfloat16())
+        before = [p.detach().clone() for p in network.parameters()]
+        stale.average_weights(network)
+        return before, [p.detach() for p in network.parameters()]
+
+    (first, found), (second, _) = parallel.run(mixed)
+    for a, b, mean in zip(first, second, found, strict=True):
+        assert mean.dtype == a.dtype
+        torch.testing.assert_close(mean, (a + b) / 2)

@@ -123,3 +123,13 @@ def error_in_bfloat16():
 def test_merging_in_bfloat16_loses_no_more_than_one_process():
     for mine, torchs in parallel.run(error_in_bfloat16, ranks=2):
         assert mine < 1.2 * torchs < 0.01
+
+
+def test_under_autocast_it_is_as_exact_as_outside():
+    def both():
+        q, k, v, _ = inputs(8)
+        with torch.autocast("cpu", torch.bfloat16):
+            return context.ring_attention(q, k, v, dist.group.WORLD), (q, k, v)
+
+    y, qkv = parallel.run(both, ranks=1)[0]
+    torch.testing.assert_close(y, F.scaled_dot_product_attention(*qkv, is_causal=True), **CLOSE)

@@ -215,3 +215,54 @@ def test_what_would_make_ranks_wait_is_refused():
 def test_bad_input_is_answered(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+def test_what_lies_scattered_in_memory_is_broadcast_too():
+    """gloo sends memory as it lies: of another stride it would make other numbers."""
+
+    def scattered():
+        rank = dist.get_rank()
+        network = nn.Linear(2, 3)
+        lying = (torch.arange(6.0) + 10 * rank).view(2, 3).T
+        network.weight = nn.Parameter(lying if rank else lying.contiguous())
+        whole = torch.arange(16.0).view(4, 4) + 100 * rank
+        network.register_buffer("part", whole[:, :2])
+        data.broadcast(network)
+        return network.weight.detach(), network.part, whole[:, 2:]
+
+    first, second = parallel.run(scattered)
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+    assert torch.equal(second[2], first[2] + 100)  # the rest of its memory is as it was
+
+
+def test_a_network_can_be_wrapped_again():
+    """As in a cell that is run twice: the first wrapper's hooks are still on the network."""
+
+    def twice():
+        network = nn.Linear(4, 4)
+        for _ in range(2):
+            wrapped = DataParallel(network)
+            for _ in range(2):
+                wrapped.zero_grad()
+                wrapped(torch.ones(2, 4) * dist.get_rank()).sum().backward()
+                wrapped.finish()
+        return network.weight.grad
+
+    for gradient in parallel.run(twice):
+        assert torch.equal(gradient, torch.ones(4, 4))  # the mean of 0 and 2
+
+
+def test_a_refused_step_does_not_break_the_next():
+    def refused_then_right():
+        network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        wrapped = DataParallel(network, 0)
+        network[1](torch.ones(3, 4)).sum().backward()
+        with pytest.raises(ValueError, match="no gradient"):
+            wrapped.finish()
+        network.zero_grad()
+        wrapped(torch.ones(3, 4)).sum().backward()
+        wrapped.finish()
+        return network[1].bias.grad
+
+    for gradient in parallel.run(refused_then_right):
+        assert torch.equal(gradient, torch.full((4,), 3.0))

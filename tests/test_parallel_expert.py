@@ -121,3 +121,16 @@ def test_what_does_not_fit_is_refused():
     assert "n_expert=3" in experts and "Take as many" in experts
     assert "capacity=0" in capacity and "slack" in capacity
     assert "mixture.balance=0.01" in balance and "Set it to 0" in balance
+
+
+def test_a_limit_is_no_more_than_it_says():
+    assert expert.capacity_of(200, 4, 1, 1.1) == 55  # 1.1 x 50, of which floats make a little more
+    assert expert.capacity_of(200, 4, 1, 1.11) == 56
+
+
+def test_a_rank_without_tokens_works_under_a_limit():
+    def nothing():
+        split = expert.ExpertParallel(mixture_of(), dist.group.WORLD, 1.0)
+        return split(tokens_of(1)[:, : TOKENS * dist.get_rank()]).shape
+
+    assert parallel.run(nothing) == [(2, 0, 32), (2, TOKENS, 32)]

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from modelscale import parallel
-from modelscale.parallel import launch
+from modelscale.parallel import launch, worker
 from processes import gone
 
 resource = pytest.importorskip("resource", reason="Windows has neither limits nor a fork server")
@@ -115,6 +115,33 @@ def test_a_death_is_told_and_not_the_connections_it_cut(method, told):
     end = ENDS[told]
     text = failure(die)
     assert text.startswith("rank 1 failed first\n") and told in text
+
+
+def test_a_death_without_a_name_is_told_by_its_number():
+    text = failure(lambda: os.kill(os.getpid(), signal.SIGRTMIN + 6))
+    assert f"ended by signal {signal.SIGRTMIN + 6} before" in text
+
+
+def test_what_a_hanging_rank_said_last_is_shown_without_a_line_end(capfd):
+    def hang():
+        print("about to hang", end="", flush=True)
+        time.sleep(100)
+
+    failure(hang, timeout_s=1, ranks=1)
+    assert "about to hang" in capfd.readouterr().out
+
+
+def test_a_function_may_close_what_it_prints_to(tmp_path):
+    def closed():
+        with (tmp_path / f"{dist.get_rank()}.txt").open("w") as sys.stdout:
+            print("hello")
+        return 42
+
+    assert parallel.run(closed) == [42, 42]
+
+
+def test_a_rank_outlives_the_longest_start_of_another():
+    assert worker._OVERTIME_S > launch._START_S
 
 
 def test_ranks_that_disagree_on_a_collective_show_where_each_waits(method):

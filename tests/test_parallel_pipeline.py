@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn import functional as F
 
 from modelscale import count, models, parallel
 from modelscale.parallel import schedule
 from modelscale.parallel.deferred import defer_weights, finish
 from modelscale.parallel.kept import Kept
+from modelscale.parallel.orders import Op
 from modelscale.parallel.parts import cut
 from modelscale.parallel.pipeline import Pipeline
 from modelscale.parallel.simulate import Costs
@@ -154,10 +156,12 @@ def test_kept_bytes_follow_the_live_activations(ran):
 
 def test_put_off_weight_gradients_are_the_usual_ones_once_finished():
     x, parts = torch.randn(HIDDEN), [cut(models.build(SHAPE, 0), 2)[0].blocks["1"] for _ in "ab"]
-    left = defer_weights(parts[1])
-    for part in parts:
-        for _ in range(2):  # gradients add up
-            part(x.requires_grad_()).square().sum().backward()
+    modules = list(parts[1].modules())
+    with defer_weights(parts[1]) as left:
+        for part in parts:
+            for _ in range(2):  # gradients add up
+                part(x.requires_grad_()).square().sum().backward()
+    assert list(parts[1].modules()) == modules
     late = [p for name, p in parts[1].named_parameters() if "norm" not in name]
     assert all(p.grad is None for p in late) and len(left) == 8
     finish(left)
@@ -255,3 +259,141 @@ def test_messages_have_the_format_of_the_weights(dtype, tolerance):
     x, y = batch()
     wanted = loss_of(models.build(SHAPE, 0).to(dtype)(x), y).item()
     assert parallel.run(in_format, dtype, ranks=2)[1] == pytest.approx(wanted, rel=tolerance)
+
+
+def two_layers():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+
+
+def line_of(part, order="1f1b", loss=F.mse_loss, **options):
+    """A pipeline over all ranks, of two micro-batches of two rows; `order` may be a schedule."""
+    made = order
+    if isinstance(order, str):
+        made = schedule.build(order, dist.get_world_size(), 2)
+    return Pipeline(made, [part], (2, 4), loss, **options)
+
+
+def go(line):
+    """One step with the rows as their own targets."""
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(3))
+    return line.step(x.chunk(2), x.chunk(2)), x
+
+
+def wanted(part, x):
+    """The gradients of one process."""
+    part.zero_grad()
+    F.mse_loss(part(x), x).backward()
+    found = [p.grad.clone() for p in part.parameters()]
+    part.zero_grad()
+    return found
+
+
+def same(part, gradients):
+    for p, gradient in zip(part.parameters(), gradients, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_a_network_trains_in_one_schedule_after_another():
+    """A zero-bubble pipeline leaves linear maps that put their gradients off."""
+
+    def one_after_another():
+        part = two_layers()
+        for order in ("zero_bubble", "1f1b", "zero_bubble", "gpipe"):
+            line = line_of(part, order)
+            gradients = wanted(part, torch.randn(4, 4, generator=torch.Generator().manual_seed(3)))
+            go(line)
+            same(part, gradients)
+
+    parallel.run(one_after_another, ranks=1)
+
+
+def test_whole_and_split_backward_passes_may_stand_in_one_order():
+    def mixed():
+        ops = [Op("F", 0, 0), Op("I", 0, 0), Op("W", 0, 0), Op("F", 1, 0), Op("B", 1, 0)]
+        part = two_layers()
+        line = line_of(part, schedule.Schedule((tuple(ops),), 2, 1))
+        gradients = wanted(part, torch.randn(4, 4, generator=torch.Generator().manual_seed(3)))
+        go(line)
+        same(part, gradients)
+
+    parallel.run(mixed, ranks=1)
+
+
+@pytest.mark.parametrize("order", ["1f1b", "zero_bubble"])
+def test_what_is_frozen_stays(order):
+    def frozen(whole_part):
+        part = two_layers()
+        if dist.get_rank() == 0 and whole_part:
+            part.requires_grad_(False)
+        elif dist.get_rank() == 1:
+            part[0].requires_grad_(False)
+        go(line_of(part, order))
+        return [(p.requires_grad, p.grad is not None) for p in part.parameters()]
+
+    for whole_part in (False, True):
+        for found in parallel.run(frozen, whole_part):
+            assert all(trains == has for trains, has in found)
+
+
+def test_a_change_in_place_is_noticed_as_in_torch():
+    class InPlace(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).sigmoid().mul_(3.0)
+
+    with pytest.raises(parallel.RankError, match="modified by an inplace operation"):
+        parallel.run(lambda: go(line_of(InPlace(4, 4))), ranks=1)
+
+
+@pytest.mark.parametrize("order", ["1f1b", "zero_bubble"])
+def test_under_autocast_gradients_have_the_format_of_their_weights(order):
+    def losses():
+        found = []
+        for enabled in (False, True):
+            part = two_layers()
+            with torch.autocast("cpu", torch.bfloat16, enabled):
+                found.append(go(line_of(part, order))[0].loss)
+            assert all(p.grad.dtype == torch.float32 for p in part.parameters())
+        return found
+
+    exact, coarse = parallel.run(losses, ranks=1)[0]
+    assert coarse == pytest.approx(exact, rel=0.02) and coarse != exact
+
+
+def test_messages_of_another_size_or_format_are_refused():
+    """gloo would take them, and the receiver compute with what its memory held before."""
+
+    def coarse():
+        with torch.autocast("cpu", torch.bfloat16):
+            go(line_of(two_layers(), loss=lambda y, _: y.float().square().mean()))
+
+    def uneven():
+        x = torch.randn(3, 4)
+        line_of(two_layers()).step(x.split(2), x.split(2))
+
+    for work, word in ((coarse, "bfloat16 of shape"), (uneven, r"of shape \(1, 4\)")):
+        with pytest.raises(parallel.RankError, match=f"part 0 made torch.*{word}"):
+            parallel.run(work, timeout_s=20)
+
+
+def test_a_part_may_turn_its_axes_and_hold_no_weights():
+    class Turned(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).T
+
+    def turned():
+        torch.manual_seed(0)
+        parts, x = [Turned(4, 4), Turned(4, 4)], torch.randn(8, 4)
+        gradients = []
+        for piece in x.chunk(2):
+            F.mse_loss(parts[1](parts[0](piece)), piece).backward()
+        mine = parts[dist.get_rank()]
+        gradients = [p.grad.clone() / 2 for p in mine.parameters()]
+        mine.zero_grad()
+        made = schedule.build("1f1b", 2, 2)
+        Pipeline(made, [mine], (4, 4), F.mse_loss).step(x.chunk(2), x.chunk(2))
+        same(mine, gradients)
+
+    parallel.run(turned)
+    step = parallel.run(lambda: go(line_of(nn.Tanh()))[0], ranks=1)[0]
+    assert step.loss > 0

@@ -139,3 +139,20 @@ def test_a_link_is_found_again_from_the_times_it_gives():
 def test_bad_input_is_answered(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+def test_one_size_twice_tells_no_bandwidth():
+    with pytest.raises(ValueError, match="at least 2 sizes"):
+        ring.fit_link([4, 4], [1.0, 1.1])
+
+
+def test_a_weight_is_summed_as_by_the_library():
+    """One that wants a gradient, outside `no_grad`."""
+
+    def weight():
+        x = torch.ones(4, requires_grad=True)
+        ring.all_reduce(x)
+        return x.detach()
+
+    for x in parallel.run(weight):
+        assert torch.equal(x, torch.full((4,), 2.0))

@@ -282,3 +282,39 @@ def test_linear_maps_without_bias_stay_without():
     assert tensor.ColumnLinear(linear, index, lambda x: x).bias is None
     row = tensor.RowLinear(linear, index, lambda x: x)
     torch.testing.assert_close(row(torch.ones(1, 2)), linear.weight[:, :2].sum(1)[None])
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_what_is_frozen_stays_frozen_when_it_is_split(sequence):
+    def frozen():
+        whole = models.build(PLAIN).requires_grad_(False)
+        split = tensor.split(whole, dist.group.WORLD, sequence)
+        return [name for name, p in split.named_parameters() if p.requires_grad]
+
+    assert parallel.run(frozen) == [[], []]
+
+
+def test_the_loss_is_finite_where_a_masked_logit_belongs_to_nobodys_target():
+    def masked():
+        group, logits = dist.group.WORLD, torch.randn(4, 8, generator=torch.manual_seed(0))
+        logits[:, 0] = -torch.inf
+        targets = torch.tensor([1, 5, vocabulary.IGNORED, 7])
+        mine = vocabulary.loss(logits.chunk(2, -1)[group.rank()], targets, group)
+        torch.testing.assert_close(mine, F.cross_entropy(logits, targets))
+
+    parallel.run(masked)
+
+
+@pytest.mark.parametrize("token", [8, -3])
+def test_a_token_outside_the_vocabulary_is_refused(token):
+    def outside(part):
+        group, tokens = dist.group.WORLD, torch.tensor([1, token])
+        if part == "loss":
+            vocabulary.loss(torch.zeros(2, 4), tokens, group)
+        else:
+            rows = torch.arange(4) + 4 * group.rank()
+            vocabulary.VocabularyEmbedding(nn.Embedding(8, 2), rows, group)(tokens)
+
+    for part in ("loss", "embedding"):
+        with pytest.raises(parallel.RankError, match=f"token {token}: there are 8"):
+            parallel.run(outside, part)

@@ -123,3 +123,16 @@ def test_the_meter_does_not_load_the_compiler():
     command = [sys.executable, "-c", "\n".join(lines)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == "False {'all_reduce': 1}", done.stderr
+
+
+def test_lists_of_tensors_count_whole():
+    def lists():
+        x = torch.ones(8)  # 32 bytes
+        with traffic.Meter() as meter:
+            dist.all_gather([torch.empty(8) for _ in range(2)], x)
+            dist.reduce_scatter(torch.empty(8), [x, x])
+        return sorted(meter.calls), meter.sent_bytes(2)
+
+    for calls, sent in parallel.run(lists):
+        assert calls == [("all_gather", 64), ("reduce_scatter", 64)]
+        assert sent == 64

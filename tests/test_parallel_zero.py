@@ -171,3 +171,23 @@ def test_what_it_cannot_train_is_refused():
         parallel.run(no_loss, 2, ranks=1)
     with pytest.raises(parallel.RankError, match="stage=4"):
         parallel.run(lambda: Zero(models.build(SHAPE), 4, lr=0.1), ranks=1)
+
+
+def test_a_gradient_of_the_input_alone_leaves_no_outdated_weights():
+    """It gathers layers that no later backward pass drops again."""
+
+    def losses(extra):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+        zero, x = Zero(network, 3, torch.optim.SGD, lr=0.5), torch.randn(4, 4, requires_grad=True)
+        found = []
+        for _ in range(3):
+            loss = (zero(x) - 1).square().mean()
+            loss.backward()
+            if extra:
+                torch.autograd.grad(zero(x).sum(), x)
+            zero.step()
+            found.append(loss.item())
+        return found
+
+    assert parallel.run(losses, True) == parallel.run(losses, False)

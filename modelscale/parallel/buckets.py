@@ -7,6 +7,7 @@ Source: Li 2020 (PyTorch Distributed), section 3.2.
 
 import contextlib
 import time
+import weakref
 from dataclasses import dataclass
 
 import torch
@@ -71,9 +72,10 @@ class DataParallel(nn.Module):
         self.buckets = make_buckets(network, check.integer("bucket_bytes", bucket_bytes, 0))
         self.spans, self._launched, self._sync = [], 0, True
         broadcast(network, group=group)
+        us = weakref.ref(self)  # hooks stay on the network: they must not act for a dropped wrapper
         for bucket in self.buckets:
             for p in bucket.parameters:
-                p.register_post_accumulate_grad_hook(lambda _, b=bucket: self._arrived(b))
+                p.register_post_accumulate_grad_hook(lambda _, b=bucket: us() and us()._arrived(b))
 
     def forward(self, *inputs):
         return self.network(*inputs)
@@ -89,13 +91,22 @@ class DataParallel(nn.Module):
 
     def finish(self) -> None:
         """Nothing: waits until every gradient is the mean over the ranks."""
-        refuse_missing([name for bucket in self.buckets for name in bucket.without_gradient()])
+        missing = [name for bucket in self.buckets for name in bucket.without_gradient()]
+        if missing:
+            self._forget()
+        refuse_missing(missing)
         while self._launched < len(self.buckets):
             self._launch()
+        self._forget()
+        self.spans = [bucket.span for bucket in self.buckets]
+
+    def _forget(self):
+        """Nothing: waits for the messages under way; the next backward pass begins anew."""
         for bucket in self.buckets:
-            bucket.work.wait()
+            if bucket.work is not None:
+                bucket.work.wait()
             bucket.ready, bucket.work = 0, None
-        self.spans, self._launched = [bucket.span for bucket in self.buckets], 0
+        self._launched = 0
 
     def _arrived(self, bucket):
         if not self._sync:

@@ -65,22 +65,25 @@ def training_step_s(
     Taught in: 08_data_parallel.
     """
     check.one_of("averaging", averaging, AVERAGING)
+    check.integer("steps", steps)
     group = dist.new_group(list(range(ranks)))
     if dist.get_rank() >= ranks:
         return None
-    step = _step(shape, batch_size, averaging, group)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    for _ in range(WARM_UP):
-        step()
-    dist.barrier(group)
-    begin = time.perf_counter()
-    for _ in range(check.integer("steps", steps)):
-        step()
-    dist.barrier(group)
-    seconds = (time.perf_counter() - begin) / steps
-    torch.set_num_threads(before)
-    return seconds
+    try:
+        step = _step(shape, batch_size, averaging, group)
+        for _ in range(WARM_UP):
+            step()
+        dist.barrier(group)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            step()
+        dist.barrier(group)
+        return (time.perf_counter() - begin) / steps
+    finally:
+        torch.set_num_threads(before)
+        dist.destroy_process_group(group)  # its threads and sockets
 
 
 def in_turn(

@@ -64,7 +64,9 @@ class TopShare(Compressor):
             raise ValueError(f"share={share!r}: it must be a share above 0, at most 1.")
 
     def _exchange(self, gradient, ranks):
-        places = gradient.abs().topk(math.ceil(self.share * gradient.numel())).indices
+        places = (
+            gradient.abs().topk(max(1, math.ceil(round(self.share * gradient.numel(), 9)))).indices
+        )
         total = torch.zeros_like(gradient)
         values = self._gather(gradient[places], ranks)
         for value, place in zip(values, self._gather(places.int(), ranks), strict=True):

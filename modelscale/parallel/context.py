@@ -40,7 +40,8 @@ def ring_attention(
         )
     scale = q.shape[-1] ** -0.5 if scale is None else check.number("scale", scale)
     finer = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v)]
-    return _RingAttention.apply(*finer, group, scale).to(q.dtype)
+    with torch.autocast(q.device.type, enabled=False):
+        return _RingAttention.apply(*finer, group, scale).to(q.dtype)
 
 
 def own_tokens(x: torch.Tensor, group: dist.ProcessGroup, dim: int = 2) -> torch.Tensor:

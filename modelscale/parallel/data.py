@@ -18,7 +18,10 @@ def broadcast(model: nn.Module, src: int = 0, group=None) -> None:
     Taught in: 08_data_parallel.
     """
     for tensor in [*(p.data for p in model.parameters()), *model.buffers()]:
-        dist.broadcast(tensor, group=group, group_src=src)
+        whole = tensor.contiguous()  # gloo sends memory as it lies, whatever the strides
+        dist.broadcast(whole, group=group, group_src=src)
+        if whole is not tensor:
+            tensor.copy_(whole)
 
 
 def epoch_order(n: int, epoch: int = 0, seed: int = 0) -> torch.Tensor:

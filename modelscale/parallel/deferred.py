@@ -4,25 +4,34 @@ The stage before waits for the gradient of the input alone. A linear map needs o
 the gradient g of its output for the rest: the weight's gradient is the product of g and x.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 
-def defer_weights(part: nn.Module) -> list:
-    """A list that every backward pass of `part` fills with what is left to do for its linear maps,
-    as (linear, x, g). `finish` does it. All other parameters, those of layers split by `tensor`
-    among them, get their gradients at once.
+@contextlib.contextmanager
+def defer_weights(part: nn.Module) -> Iterator[list]:
+    """A list that every backward pass of `part` within the block fills with what is left to do for
+    its linear maps, as (linear, x, g). `finish` does it. All other parameters, those of layers
+    split by `tensor` among them, get their gradients at once.
 
     Source: Qi 2023 (Zero bubble pipeline parallelism), section 2.
     Taught in: 09_model_parallel.
     """
-    left = []
+    left, replaced = [], []
     for module in list(part.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear):
+            if type(child) is nn.Linear:  # one of another kind may do more than multiply
+                replaced.append((module, name, child))
                 setattr(module, name, _Deferring(child, left))
-    return left
+    try:
+        yield left
+    finally:
+        for module, name, child in replaced:
+            setattr(module, name, child)
 
 
 @torch.no_grad()
@@ -33,8 +42,9 @@ def finish(work: list) -> None:
     """
     for linear, x, g in work:
         x, g = x.flatten(0, -2), g.flatten(0, -2)
-        _add(linear.weight, g.T @ x)
-        if linear.bias is not None:
+        if linear.weight.requires_grad:
+            _add(linear.weight, g.T @ x.to(g.dtype))
+        if linear.bias is not None and linear.bias.requires_grad:
             _add(linear.bias, g.sum(0))
 
 
@@ -62,8 +72,11 @@ class _InputGradient(torch.autograd.Function):
     def backward(ctx, g):
         (x,) = ctx.saved_tensors
         ctx.linear.left.append((ctx.linear, x.detach(), g))
-        return g @ ctx.linear.weight if ctx.needs_input_grad[0] else None, None, None
+        if not ctx.needs_input_grad[0]:
+            return None, None, None
+        return (g @ ctx.linear.weight.to(g.dtype)).to(x.dtype), None, None
 
 
 def _add(parameter, gradient):
+    gradient = gradient.to(parameter.dtype)
     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

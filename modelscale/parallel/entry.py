@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from .. import check
+
 LIVE = "MODELSCALE_LIVE"  # set for the ranks of `run`, whose caller shows progress
 _PACE_S = {True: 0.25, False: 1.0}  # seconds between two reports, live or in a shell
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the interface's name, by platform
+_PLAIN = "a command line holds single words and numbers: give the parameter such a default, or None"
 _last = {"report": float("-inf")}  # when this process reported
 
 
@@ -64,7 +67,10 @@ def main(fn: Callable, arguments: list[str] | None = None) -> None:
 
 
 def parsed(fn: Callable, arguments: list[str] | None = None) -> dict:
-    """The keyword arguments for `fn` that stand on a command line."""
+    """The keyword arguments for `fn` that stand on a command line.
+
+    Raises: ValueError for a parameter whose default is neither text, number, truth value nor None.
+    """
     parser = argparse.ArgumentParser(description=(inspect.getdoc(fn) or "").partition("\n")[0])
     for name, parameter in inspect.signature(fn).parameters.items():
         default = parameter.default
@@ -74,6 +80,7 @@ def parsed(fn: Callable, arguments: list[str] | None = None) -> dict:
             parser.add_argument(f"--{name}", default=default, action=argparse.BooleanOptionalAction)
         else:
             kind = str if default is None else type(default)
+            check.one_of(f"the type of {name}", kind.__name__, ("str", "int", "float"), _PLAIN)
             parser.add_argument(f"--{name}", default=default, type=kind)
     return vars(parser.parse_args(arguments))
 

@@ -71,7 +71,7 @@ class ExpertParallel(nn.Module):
         return torch.zeros_like(tokens).index_add(0, plan.kept // self.active, y).view(x.shape)
 
     def _limit(self, n_tokens):
-        if self.capacity is None:
+        if self.capacity is None or n_tokens == 0:
             return None
         return capacity_of(n_tokens, self.router.out_features, self.active, self.capacity)
 
@@ -99,7 +99,7 @@ def capacity_of(n_tokens: int, n_expert: int, active: int, factor: float) -> int
     Taught in: 09_model_parallel.
     """
     share = check.integer("n_tokens", n_tokens) * active / check.integer("n_expert", n_expert)
-    return math.ceil(check.number("factor", factor) * share)
+    return math.ceil(round(check.number("factor", factor) * share, 9))  # 1.1 * 50 is 55.000...01
 
 
 def dispatch(chosen: torch.Tensor, n_expert: int, limit: int | None = None) -> Dispatch:

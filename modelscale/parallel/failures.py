@@ -60,7 +60,9 @@ def death(exitcode: int) -> str:
     if exitcode >= 0:
         return f"It exited with code {exitcode} before the function returned."
     hint = " (was memory short?)" if -exitcode == getattr(signal, "SIGKILL", None) else ""
-    return f"It was ended by {signal.Signals(-exitcode).name}{hint} before the function returned."
+    names = {s.value: s.name for s in signal.Signals}  # those for real-time use have none
+    name = names.get(-exitcode, f"signal {-exitcode}")
+    return f"It was ended by {name}{hint} before the function returned."
 
 
 def not_started(started: int, ranks: int, cause: str) -> str:

@@ -17,7 +17,7 @@ class Kept:
         self.now_bytes = self.peak_bytes = 0
         self._known = {p.untyped_storage().data_ptr() for p in parameters}
         self._holders = Counter()
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self.watch, lambda tensor: tensor)
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
 
     def __enter__(self):
         self._hooks.__enter__()
@@ -39,7 +39,22 @@ class Kept:
             weakref.finalize(kept, self._release, place, n_bytes)
         return kept
 
+    def _pack(self, tensor):
+        kept = self.watch(tensor)
+        return kept, kept._version
+
     def _release(self, place, n_bytes):
         self._holders[place] -= 1
         if self._holders[place] == 0:
             self.now_bytes -= n_bytes
+
+
+def _unpack(saved):
+    """The tensor. With hooks autograd leaves it to them to notice that it was changed in place."""
+    kept, version = saved
+    if kept._version != version:
+        raise RuntimeError(
+            f"a tensor of shape {tuple(kept.shape)} that a backward pass needs was modified by an "
+            "inplace operation. Compute a new tensor instead."
+        )
+    return kept

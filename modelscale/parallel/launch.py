@@ -147,6 +147,8 @@ def _collect(team, screen, timeout_s):
             grace = _LOST_GRACE_S if all(map(failures.is_lost, failed)) else _GRACE_S
             end, counting = min(end, time.monotonic() + grace), True
     if not team.failed() and team.waiting():
+        for rank in team.ranks:  # what has no line end is what it said last
+            screen.show(rank.number, rank.listen(), last=True)
         team.listen_for_stacks(_STACKS_S)
         raise RankError(failures.overdue(team.ranks, timeout_s if counting else None))
     for rank in team.ranks:

@@ -88,7 +88,7 @@ def reduce_scatter(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
     mine = torch.stack(_parts(x, group))  # (p, B, T / p, C)
     theirs = torch.empty_like(mine)
     dist.all_to_all_single(theirs, mine, group=group)
-    return theirs.sum(0)
+    return theirs.sum(0, dtype=x.dtype)
 
 
 def _parts(x, group):

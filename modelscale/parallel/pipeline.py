@@ -5,6 +5,7 @@ so that no order of sending has to be agreed on. (gloo knows tags; nccl does not
 the message of its next operation before it begins the one at hand, so that it travels meanwhile.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,8 +54,6 @@ class Pipeline:
         self.rank, self.hidden = dist.get_rank(group), tuple(hidden)
         self.parts = _numbered(parts, schedule, self.rank, dist.get_world_size(group))
         self._order = schedule.ranks[self.rank]
-        splits = any(op.kind == "W" for op in self._order)
-        self._left = {k: defer_weights(part) if splits else [] for k, part in self.parts.items()}
         self._at_least_s = (at_least or Costs(0, 0, 0)).by_kind(schedule.parts)
 
     def step(self, inputs: Sequence, targets: Sequence) -> Step:
@@ -66,18 +65,23 @@ class Pipeline:
         """
         for name, values in (("inputs", inputs), ("targets", targets)):
             _as_many(name, len(values), self.schedule.micro_batches, "micro-batch")
-        return _Running(self, inputs, targets).all()
+        with contextlib.ExitStack() as stack:
+            left = {k: [] for k in self.parts}
+            if any(op.kind == "W" for op in self._order):
+                left = {k: stack.enter_context(defer_weights(p)) for k, p in self.parts.items()}
+            return _Running(self, inputs, targets, left).all()
 
 
 class _Running:
     """One step under way."""
 
-    def __init__(self, pipeline, inputs, targets):
-        self.line, self.schedule = pipeline, pipeline.schedule
+    def __init__(self, pipeline, inputs, targets, left):
+        self.line, self.schedule, self.left = pipeline, pipeline.schedule, left
         self.inputs, self.targets = inputs, targets
         self.graphs, self.work, self.loss = {}, {}, 0.0
         self.sent, self.own = [], {}  # messages under way to other ranks, and to this one
-        self.like = next(p for part in pipeline.parts.values() for p in part.parameters())
+        weights = (p for part in pipeline.parts.values() for p in part.parameters())
+        self.like = next(weights, torch.empty(0))  # the format of messages
         self.kept = Kept(p for part in pipeline.parts.values() for p in part.parameters())
 
     def all(self):
@@ -111,12 +115,19 @@ class _Running:
         return out.detach()
 
     def backward(self, op, gradient):
+        made, left = self.propagate(op, gradient), self.left[op.part]
+        finish(left)  # of linear maps that put their weights' gradients off for another operation
+        left.clear()
+        return made
+
+    def propagate(self, op, gradient):
         x, out = self.graphs.pop((op.micro, op.part))
-        torch.autograd.backward(out, gradient)
+        if out.requires_grad:  # else the first part is frozen
+            torch.autograd.backward(out, gradient)
         return x.grad
 
     def input_grad(self, op, gradient):
-        made, left = self.backward(op, gradient), self.line._left[op.part]
+        made, left = self.propagate(op, gradient), self.left[op.part]
         keep = self.kept.watch
         self.work[op.micro, op.part] = [(linear, keep(x), keep(g)) for linear, x, g in left]
         left.clear()
@@ -161,6 +172,13 @@ class _Running:
         if rank == self.line.rank:
             self.own[tag] = made
             return
+        if made.shape != self.line.hidden or made.dtype != self.like.dtype:
+            raise ValueError(
+                f"part {op.part} made {made.dtype} of shape {tuple(made.shape)}: messages must be "
+                f"{self.like.dtype} of shape hidden={self.line.hidden}. Give every micro-batch as "
+                "many samples, and make each part return the format of its weights."
+            )
+        made = made.contiguous()
         message = dist.isend(made, group=self.line.group, group_dst=rank, tag=tag)
         self.sent.append((message, made))
 

@@ -70,7 +70,7 @@ def own_chunk(x: torch.Tensor, group=None) -> torch.Tensor:
 def _walk(x, steps_of, group, traffic):
     """This rank's chunk, after all its steps: what arrives in one is what it sends in the next."""
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
-    chunks, walk = _chunks(x, ranks), _in_pieces if x.device.type == "cpu" else _in_pairs
+    chunks, walk = _chunks(x.detach(), ranks), _in_pieces if x.device.type == "cpu" else _in_pairs
     walk(chunks, steps_of(rank, ranks), group, traffic or Traffic())
     return chunks[rank]
 
@@ -165,7 +165,7 @@ def fit_link(sizes_bytes, seconds) -> Link:
     Taught in: 00_your_machine, 08_data_parallel.
     """
     sizes, times = np.asarray(sizes_bytes, float), np.asarray(seconds, float)
-    if len(sizes) < 2 or sizes.shape != times.shape or not (times > 0).all():
+    if len(set(sizes.flat)) < 2 or sizes.shape != times.shape or not (times > 0).all():
         raise ValueError(
             f"sizes_bytes={sizes_bytes!r}, seconds={seconds!r}: one time above 0 is needed for "
             "each of at least 2 sizes."

@@ -25,7 +25,10 @@ def average_weights(model: nn.Module, group=None) -> int:
     """
     flat = nn.utils.parameters_to_vector(model.parameters())
     dist.all_reduce(flat, group=group)
-    nn.utils.vector_to_parameters(flat / dist.get_world_size(group), model.parameters())
+    flat /= dist.get_world_size(group)
+    parameters = list(model.parameters())
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.copy_(part.view_as(p))  # in place: each keeps its memory and its format
     return flat.nbytes
 
 

@@ -65,9 +65,8 @@ class ColumnLinear(nn.Module):
         super().__init__()
         self.enter = enter
         self.places = {"weight": (0, columns), "bias": (0, columns)}
-        self.weight = nn.Parameter(linear.weight.detach()[columns].clone())
-        no_bias = linear.bias is None
-        self.bias = None if no_bias else nn.Parameter(linear.bias.detach()[columns].clone())
+        self.weight = _part(linear.weight, columns)
+        self.bias = None if linear.bias is None else _part(linear.bias, columns)
 
     def forward(self, x):
         return F.linear(self.enter(x), self.weight, self.bias)
@@ -83,12 +82,17 @@ class RowLinear(nn.Module):
         super().__init__()
         self.leave = leave
         self.places = {"weight": (1, rows)}
-        self.weight = nn.Parameter(linear.weight.detach()[:, rows].clone())
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().clone())
+        self.weight = _part(linear.weight, (slice(None), rows))
+        self.bias = None if linear.bias is None else _part(linear.bias, slice(None))
 
     def forward(self, x):
         y = self.leave(F.linear(x, self.weight))
         return y if self.bias is None else y + self.bias
+
+
+def _part(parameter, index):
+    """A copy of a part of `parameter`, frozen where that is."""
+    return nn.Parameter(parameter.detach()[index].clone(), parameter.requires_grad)
 
 
 def share(lengths: list[int], rank: int, ranks: int) -> torch.Tensor:
@@ -192,7 +196,7 @@ def _ends(group, sequence):
 
 def _sum_gradients(parameters, group):
     """Sums the gradients over ranks in the backward pass: each rank has seen its tokens alone."""
-    for parameter in parameters:
+    for parameter in (p for p in parameters if p.requires_grad):
         parameter.register_hook(lambda gradient: all_reduce(gradient, group))
 
 

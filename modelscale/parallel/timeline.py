@@ -41,7 +41,7 @@ class Timeline:
     @property
     def bubble(self) -> float:
         """Idle time over total time, all ranks together (the ideal time would be `busy`)."""
-        return 1 - sum(self.busy) / (len(self.ranks) * self.total)
+        return 1 - sum(self.busy) / (len(self.ranks) * self.total) if self.total else 0.0
 
     def scaled(self, factor: float) -> "Timeline":
         """The same timeline in another unit: `factor` of the new ones make one of the old."""

@@ -25,8 +25,10 @@ NAMES = {
     "allgather_": "all_gather",
     "_allgather_base_": "all_gather",
     "all_gather_into_tensor": "all_gather",
+    "reduce_scatter_": "reduce_scatter",
     "_reduce_scatter_base_": "reduce_scatter",
     "reduce_scatter_tensor": "reduce_scatter",
+    "alltoall_": "all_to_all",
     "alltoall_base_": "all_to_all",
     "all_to_all_single": "all_to_all",
     "send": "send",
@@ -100,9 +102,11 @@ def wall_s(work: Callable, group: dist.ProcessGroup, timings: int = 9) -> float:
 
 
 def _largest(values):
-    """The bytes of the largest tensor within nested tuples and lists."""
+    """The bytes of the largest of an operator's arguments and results; a list is one of them."""
     if isinstance(values, torch.Tensor):
         return values.nbytes
-    if isinstance(values, tuple | list):
+    if isinstance(values, list):  # of tensors that together are a collective's one side
+        return sum(map(_largest, values))
+    if isinstance(values, tuple):
         return max(map(_largest, values), default=0)
     return 0

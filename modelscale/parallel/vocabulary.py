@@ -25,7 +25,8 @@ class VocabularyEmbedding(nn.Module):
         super().__init__()
         self.group = group
         self.places = {"weight": (0, rows)}
-        self.weight = nn.Parameter(embedding.weight.detach()[rows].clone())
+        whole = embedding.weight
+        self.weight = nn.Parameter(whole.detach()[rows].clone(), whole.requires_grad)
 
     def forward(self, tokens):
         own, mine = _own_places(tokens, len(self.weight), self.group)
@@ -47,13 +48,20 @@ def loss(logits: torch.Tensor, targets: torch.Tensor, group: dist.ProcessGroup) 
     logits = logits - largest.unsqueeze(-1)
     total = sum_over_ranks(logits.exp().sum(-1), group)
     own, mine = _own_places(targets, logits.shape[-1], group)
-    target = sum_over_ranks(logits.gather(-1, own.unsqueeze(-1)).squeeze(-1) * mine, group)
+    target = logits.gather(-1, own.unsqueeze(-1)).squeeze(-1).where(mine, 0.0)  # not -inf * 0
+    target = sum_over_ranks(target, group)
     counted = targets != IGNORED
-    return ((total.log() - target) * counted).sum() / counted.sum()
+    return (total.log() - target).where(counted, 0.0).sum() / counted.sum()
 
 
 def _own_places(tokens, n_own, group):
     """The rows of `tokens` in this rank's part, and which of them are in it at all."""
+    outside = (tokens >= n_own * group.size()) | ((tokens < 0) & (tokens != IGNORED))
+    if outside.any():
+        raise ValueError(
+            f"token {int(tokens[outside][0])}: there are {n_own * group.size()}, numbered from 0. "
+            "Use a larger vocabulary, or check the text."
+        )
     own = tokens - group.rank() * n_own
     mine = (own >= 0) & (own < n_own)
     return own.clamp(0, n_own - 1), mine

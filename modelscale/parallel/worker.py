@@ -5,6 +5,7 @@ loads no torch by itself, because the caller imports it too.
 """
 
 import atexit
+import contextlib
 import faulthandler
 import io
 import linecache
@@ -24,7 +25,8 @@ import cloudpickle
 from . import entry
 
 _DEATH_S = 1.0  # from when a dying caller's files are closed to its end
-_OVERTIME_S = 30  # how long a rank that nobody ended may outlive its time
+# how long a rank that nobody ended may outlive its time: longer than others may take to start
+_OVERTIME_S = 150
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def main(rank, job, pipe, output):
         report = ("result", time.monotonic(), _packed(fn(*args)))
     except BaseException as error:  # SystemExit too: whatever ends the function is reported
         report = ("failure", time.monotonic(), _story(error))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the function may have closed or replaced it
+            stream.flush()
     pipe.send(report)
     # A rank that left now would cut the connections of those still at work. The watcher ends it.
     watcher.join()

@@ -26,7 +26,8 @@ class Zero(nn.Module):
     `traffic` counts what this rank has sent, `gathered_bytes` the most that stage 3 held at once
     of gathered weights.
 
-    Each layer must be called itself and give back one tensor (nn.MultiheadAttention does neither).
+    Each layer must be called itself and give back one tensor (nn.MultiheadAttention does neither);
+    in stage 3, none may be computed again in the backward pass (`for_training` with recomputation).
 
     Raises: ValueError for another stage, a parameter that two layers share, a frozen one, a layer
     of several dtypes, a second backward pass before `step`, or a layer without gradient.
@@ -49,6 +50,8 @@ class Zero(nn.Module):
         """Nothing: one step of the optimizer, after which all ranks agree on the weights again."""
         if missing := [i for i, unit in enumerate(self.units) if unit.shard.grad is None]:
             raise ValueError(f"no gradient in layers {missing}: every layer must be in the loss.")
+        for unit in self.units:
+            unit.drop()  # gathered since, as for a gradient of the input alone: about to be old
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.stage in (1, 2):
