@@ -46,10 +46,11 @@ def products_s(m: int, k: int, n: int, seconds: float = 0.1) -> dict[str, float]
     Raises: ValueError if a size is not a whole number of at least 1.
     Taught in: 07_efficiency.
     """
-    x = torch.randn(check.integer("m", m), check.integer("k", k))
-    layer = nn.Linear(k, check.integer("n", n))
+    with torch.random.fork_rng(devices=[]):
+        x = torch.randn(check.integer("m", m), check.integer("k", k))
+        layer = nn.Linear(k, check.integer("n", n))
+        x8, w8 = (torch.randint(-127, 128, t.shape, dtype=torch.int8) for t in (x, layer.weight.T))
     half, whole = copy.deepcopy(layer).bfloat16(), Int8Linear(layer)
-    x8, w8 = (torch.randint(-127, 128, t.shape, dtype=torch.int8) for t in (x, layer.weight.T))
     ways = {
         "float32": lambda: layer(x),
         "bfloat16": lambda: half(x.bfloat16()),

@@ -99,7 +99,7 @@ def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32
     """
     check.integer("batch_size", batch_size)
     computing_s = moving_s = 0.0
-    operations = training_step(shape, batch_size, 2 if dtype == "bfloat16" else 4)
+    operations = training_step(shape, batch_size, {"bfloat16": 2, "float64": 8}.get(dtype, 4))
     for op in operations:
         computing, moving = machine.operation_time_s(op, dtype)
         if computing > moving:

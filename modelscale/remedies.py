@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from . import check, count, models
 from .data import Dataset
+from .data.base import fraction
 from .train import Recipe
 from .train.loop import sample_order
 from .train.many import Stack, member_losses
@@ -78,6 +79,8 @@ def train_members(
     """
     for member in members:
         check.integer("n", member.n, low=BATCH_SIZE, high=pool.train[1].shape[1])
+        check.integer("world", member.world, low=0, high=len(pool.train[1]) - 1)
+        fraction("drop", member.drop)
     worlds, records, trace = torch.tensor([m.world for m in members]), set(records), {}
     stack = Stack([models.build(count.MLP(DEPTH, width), member.seed) for member in members])
     with torch.random.fork_rng(devices=[]):

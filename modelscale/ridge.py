@@ -82,6 +82,8 @@ def simulate(world: World, n: int, capacity: int, ridge: float = 0.0, seed: int 
     The test error is exact: the features are independent, so no test samples are needed.
     Taught in: 04_overfitting.
     """
+    check.integer("n", n), check.integer("capacity", capacity, high=len(world.eigenvalues))
+    check.number("ridge", ridge, above=False)
     rng, scale = np.random.default_rng(seed), np.sqrt(world.eigenvalues)
     truth = np.sqrt(world.powers) / scale  # the weights of the labels
     x = rng.standard_normal((n, len(scale))) * scale

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from modelscale import compress, count, data, growth, models
+from modelscale import compress, count, data, growth, models, transfer
 from modelscale.compress.distil import soft_loss
 from modelscale.compress.layers import linear, weighted
 from modelscale.train import Recipe, evaluate, fit, fit_many
@@ -294,3 +294,49 @@ REFUSED = [
 def test_a_mistake_is_named(call, words):
     with pytest.raises(ValueError, match=f"(?s){words}"):
         call()
+
+
+def test_a_mixture_is_distilled_with_its_balance(task):
+    """Without a teacher's share it is `fit`, balance loss and all."""
+    shape, recipe = count.MixtureMLP(1, 16, 16, n_expert=4), Recipe(steps=20, records=1)
+    one, other, free = (models.build(shape) for _ in range(3))
+    compress.distil(one, models.build(count.MLP(1, 16)), task, recipe, share=0)
+    fit(other, task, recipe)
+    fit(free, task, replace(recipe, balance=0.0))
+    apart = [
+        max(
+            float((a - b).detach().abs().max())
+            for a, b in zip(one.parameters(), net.parameters(), strict=True)
+        )
+        for net in (other, free)
+    ]
+    assert apart[0] < 1e-6 < 1e-4 < apart[1]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: compress.prune(model, 0.5),
+        lambda model: compress.quantise(model, 4),
+        lambda model: compress.int8(model),
+        lambda model: compress.low_rank(model, 4),
+    ],
+)
+def test_an_anchored_network_is_refused(call):
+    """Its weights are computed at each use: what is written into them would be lost."""
+    with pytest.raises(ValueError, match=r"has an anchor.*release"):
+        call(transfer.anchor(models.build(count.MLP(2, 24))))
+
+
+def test_frozen_weights_are_pruned_and_stay_frozen():
+    frozen = transfer.freeze(models.build(count.MLP(3, 24)), 1)
+    pruned = compress.prune(frozen, 0.5)
+    for before, after in zip(frozen.parameters(), pruned.parameters(), strict=True):
+        assert before.requires_grad == after.requires_grad
+    assert all(float((w == 0).float().mean()) >= 0.4 for w in pruned.parameters() if w.dim() == 2)
+
+
+def test_factors_draw_no_random_numbers():
+    before = torch.get_rng_state()
+    compress.low_rank(models.build(count.MLP(2, 24)), 4)
+    assert torch.equal(torch.get_rng_state(), before)

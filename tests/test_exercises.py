@@ -63,9 +63,15 @@ def test_guesses_stand_beside_measurements_in_the_order_asked(capsys):
 
 def test_a_guess_may_be_right_wrong_in_sign_or_changed():
     ledger = Ledger()
-    for guess, words in ((10.5, "as expected"), (-10, "off by +20"), (100, "factor of 10")):
+    for guess, found, words in (
+        (10.5, 10, "as expected"),
+        (-10, 10, "off by +20"),
+        (100, 10, "factor of 10"),
+        (0, 0, "as expected"),
+        (-1.5, -1.5, "as expected"),
+    ):
         ledger.predict("x", guess)
-        ledger.measured("x", 10)
+        ledger.measured("x", found)
         assert words in ledger.summary().rows[0][3]
 
 

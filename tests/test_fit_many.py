@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modelscale import count, data, models, tuning
+from modelscale import count, data, models, transfer, tuning
 from modelscale.train import Recipe, fit, fit_many
 
 TASK = data.signals(n_train=300, n_test=100)
@@ -92,6 +92,38 @@ def test_members_share_the_seconds(monkeypatch):
     monkeypatch.setattr("modelscale.train.many.Stopwatch", lambda device: Watch)
     for history in fit_many(build(count.MLP(depth=1, width=8), 3), TASK, RECIPE):
         assert history.seconds == [2.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"precision": "bfloat16"}, "precision='bfloat16'.*with fit"), ({"compile": True}, "compile")],
+)
+def test_what_it_cannot_do_is_refused_rather_than_left_out(change, told):
+    with pytest.raises(ValueError, match=told):
+        fit_many(build(SHAPES[0]), TASK, replace(RECIPE, **change))
+
+
+def test_mixtures_and_texts_are_for_fit():
+    mixture = count.MixtureMLP(1, 8, 8, n_expert=4)
+    with pytest.raises(ValueError, match=r"n_expert=4.*with fit"):
+        fit_many(build(mixture, 2), TASK, RECIPE)
+    text = data.text(20_000, source="synthetic")
+    with pytest.raises(ValueError, match=r"data=.*must be a data.Dataset"):
+        fit_many(build(count.Transformer(1, 16, 2, 256, 16), 2), text, RECIPE)
+
+
+def test_adapters_of_one_scale_train_side_by_side_and_others_are_refused():
+    def members(*alphas):
+        return [transfer.add_lora(models.build(SHAPES[1]), 4, alpha) for alpha in alphas]
+
+    together, alone = members(8, 8), members(8, 8)
+    fit_many(together, TASK, RECIPE, seeds=[0, 1])
+    for seed, (member, model) in enumerate(zip(together, alone, strict=True)):
+        fit(model, TASK, RECIPE, seed)
+        for ours, theirs in zip(member.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+    with pytest.raises(ValueError, match="alpha / rank"):
+        fit_many(members(1, 32), TASK, RECIPE)
 
 
 def test_members_of_different_shapes_or_lists_of_other_lengths_are_refused():

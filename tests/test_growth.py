@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modelscale import count, data, growth, models
+from modelscale import count, data, growth, models, tuning
 from modelscale.growth.units import groups
 from modelscale.growth.wide import unit_norms
 from modelscale.train import Recipe, fit
@@ -195,3 +195,16 @@ REFUSED = [
 def test_a_mistake_is_named(call, words):
     with pytest.raises(ValueError, match=f"(?s){words}"):
         call()
+
+
+@pytest.mark.parametrize("grow", [{"d_ff": 300}, {"n_layer": 4}], ids=str)
+def test_a_network_tuned_at_scale_computes_the_same_when_it_grows(grow):
+    """Its attention is divided by the width of a head, not by the root of it."""
+    base = replace(GPT, tied=False)
+    model = tuning.mup(replace(base, d_model=64), base)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    tokens = torch.randint(base.vocab_size, (2, base.context))
+    grown = (growth.widen if "d_ff" in grow else growth.deepen)(model, **grow)
+    torch.testing.assert_close(grown(tokens), model(tokens), rtol=1e-4, atol=1e-4)

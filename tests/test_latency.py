@@ -84,3 +84,9 @@ def test_a_machine_without_a_compiler_gets_a_reason(monkeypatch):
 def test_a_mistake_is_named(networks, rounds):
     with pytest.raises(ValueError, match="it must"):
         latency.latency_s(networks, torch.zeros(1), rounds=rounds)
+
+
+def test_timing_products_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    latency.products_s(8, 8, 8, 1e-3)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -96,6 +96,13 @@ def test_the_decay_of_repeated_data_is_found_again(truth, seed):
     assert laws.fit_repetition(D, unique, loss, law) == pytest.approx(truth, rel=0.25)
 
 
+def test_where_repeats_are_worth_nothing_the_first_pass_is_all():
+    law = replace(laws.MUENNIGHOFF_2023, data_decay=0.0)
+    assert law.effective_data([5, 10, 20, 40], 10).tolist() == [5, 10, 10, 10]
+    nearly = replace(law, data_decay=1e-9)
+    assert law.loss(1e8, 2e10, 1e10) == pytest.approx(nearly.loss(1e8, 2e10, 1e10))
+
+
 def test_repeated_data_as_good_as_fresh_or_as_none_are_told_so():
     law = laws.PowerLaw(1.0, 30.0, 0.4)
     D, unique = np.array([2e3, 4e3, 8e3, 8e3]), 1e3

@@ -57,6 +57,17 @@ def test_a_faster_machine_is_predicted_to_be_faster():
     assert machine.predict_step(FLAT, shape, 64, "bfloat16").step_s < slow
 
 
+def test_numbers_of_eight_bytes_take_longer_to_move():
+    tables = {name: [[8, 1e30]] for name in ("float32", "float64")}  # computing takes no time
+    fast = replace(FLAT, product_flops_per_s=tables, operation_s=0.0, step_s=0.0)
+    shape, steps = count.MLP(3, 64), {}
+    for name, size in (("float32", 4), ("float64", 8)):
+        steps[name] = machine.predict_step(fast, shape, 64, name).step_s
+        moved = (max(fast.operation_time_s(op, name)) for op in training_step(shape, 64, size))
+        assert steps[name] == pytest.approx(sum(moved))
+    assert steps["float64"] > 1.3 * steps["float32"]
+
+
 def test_a_dtype_that_was_not_measured_is_refused():
     with pytest.raises(ValueError, match="dtype='int8'"):
         machine.predict_step(FLAT, count.MLP(2, 8), 8, "int8")

@@ -120,3 +120,12 @@ def test_a_member_with_too_few_or_too_many_samples_is_refused(n):
 def test_a_pool_without_training_samples_is_refused():
     with pytest.raises(ValueError, match="n_validation=400"):
         remedies.pool(TASKS, 400)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "name"),
+    [({"world": -1}, "world=-1"), ({"world": 2}, "world=2"), ({"drop": 1.5}, "drop=1.5")],
+)
+def test_a_member_that_cannot_be_is_refused(mistake, name):
+    with pytest.raises(ValueError, match=name):
+        train([replace(PLAIN[0], **mistake)])

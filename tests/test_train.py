@@ -4,9 +4,10 @@ import math
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 
-from modelscale import count, data, models
+from modelscale import compress, count, data, models, transfer, tuning
 from modelscale.train import History, Recipe, evaluate, fit
 from modelscale.train.loop import batches, sample_order
 
@@ -147,6 +148,83 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     trained(path=path)
     with pytest.raises(ValueError, match="another network"):
         fit(models.build(count.MLP(depth=2, width=8)), TASK, RECIPE, path=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        ({"steps": 20}, {}),
+        ({"optimizer": "sgd"}, {}),
+        ({"lr": 2e-2}, {}),
+        ({"clip": math.inf}, {}),
+        ({}, {"seed": 7}),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, options):
+    path = tmp_path / "run.safetensors"
+    trained(path=path)
+    name = next(iter(change | options))
+    with pytest.raises(ValueError, match=f"{name}=.*as in the run that wrote"):
+        fit(models.build(SHAPE), TASK, replace(RECIPE, **change), path=path, **options)
+
+
+def test_how_a_step_is_computed_may_change_between_two_sessions(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(CutOff):
+        fit(models.build(SHAPE), TASK, RECIPE, callback=cut_off_after(20), path=path)
+    assert fit(models.build(SHAPE), TASK, replace(RECIPE, compile=True), path=path).step[-1] == 40
+
+
+NETWORKS = {
+    "frozen": lambda: transfer.freeze(models.build(replace(SHAPE, depth=3)), 1),
+    "with adapters": lambda: transfer.add_lora(models.build(SHAPE), 2),
+    "anchored": lambda: transfer.anchor(models.build(SHAPE)),
+    "pruned": lambda: compress.prune(models.build(SHAPE), 0.5),
+    "tuned at scale": lambda: tuning.mup(replace(SHAPE, width=32), SHAPE),
+}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network_goes_on_where_it_was_cut_off(tmp_path, name, optimizer):
+    recipe, path = replace(RECIPE, optimizer=optimizer), tmp_path / "run.safetensors"
+    factors = None
+    if name == "tuned at scale":
+        factors = tuning.lr_factors(replace(SHAPE, width=32), SHAPE, optimizer)
+    whole, resumed = NETWORKS[name](), NETWORKS[name]()
+    fit(whole, TASK, recipe, lr_factors=factors)
+    with pytest.raises(CutOff):
+        callback = cut_off_after(20)
+        fit(NETWORKS[name](), TASK, recipe, 0, callback, path=path, lr_factors=factors)
+    fit(resumed, TASK, recipe, path=path, lr_factors=factors)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_resumed_run_may_group_its_parameters_otherwise(tmp_path):
+    """The state is kept by name: by number it would reach other parameters."""
+    path, (whole, _) = tmp_path / "run.safetensors", trained()
+    with pytest.raises(CutOff):
+        trained(callback=cut_off_after(30), path=path)  # the checkpoint is of step 20
+    names = [name for name, _ in whole.named_parameters()]
+    factors = {name: 1 + 1e-9 * ("bias" in name) for name in names}  # weights, then biases
+    resumed, history = trained(path=path, lr_factors=factors)
+    assert history.step == [10, 20, 30, 40]
+    torch.testing.assert_close(weights(resumed), weights(whole))
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    state, model = {}, models.build(SHAPE)
+    fit(model, TASK, replace(RECIPE, optimizer="sgd"), state=state)
+    with pytest.raises(ValueError, match=r"momentum_buffer.*for AdamW it must hold"):
+        fit(model, TASK, RECIPE, state=state)
+
+
+def test_a_file_of_weights_is_no_checkpoint(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(models.build(SHAPE).state_dict(), path)
+    with pytest.raises(ValueError, match="of another network"):
+        fit(models.build(SHAPE), TASK, RECIPE, path=path)
 
 
 def test_the_rate_climbs_to_its_peak_and_falls_to_nothing():

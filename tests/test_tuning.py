@@ -199,6 +199,18 @@ def test_the_slope_of_a_power_of_the_width_is_its_exponent():
         tuning.drift(table, step=3)
 
 
+def test_what_diverged_has_blown_up_and_what_never_moved_is_frozen():
+    changes = {"diverged": math.nan, "infinite": math.inf, "still": 0.0, "steady": 1.0}
+    table = [
+        {"width": w, "seed": 0, "layer": layer, "step": 1, "change": change, "size": 1.0}
+        for w in (8, 64)
+        for layer, change in changes.items()
+    ]
+    found = tuning.drift(table)
+    assert not found.passed
+    assert (found.blown_up, found.frozen) == (["diverged", "infinite"], ["still"])
+
+
 @pytest.mark.parametrize("rates", [[-9, -7, -6, -4, -1], list(range(-10, 0))], ids=str)
 @pytest.mark.parametrize("best", [-6.6, -5.0, -4.4])
 def test_the_optimum_of_a_parabola_is_its_vertex(rates, best):

@@ -6,7 +6,15 @@ from torch.nn import functional as F
 
 from .. import check
 from ..train import History, Recipe
-from ..train.loop import Stopwatch, cross_entropy, make_optimizer, sample_order, score, set_lr
+from ..train.loop import (
+    Stopwatch,
+    cross_entropy,
+    make_optimizer,
+    prepare,
+    sample_order,
+    score,
+    set_lr,
+)
 from ..train.loop import step_flops as flops_of
 
 
@@ -29,6 +37,7 @@ def distil(student, teacher, data, recipe=None, temperature=2.0, share=0.5, seed
     if not 0 <= check.number("share", share, above=False) <= 1:
         raise ValueError(f"share={share!r}: it must be from 0 (labels alone) to 1 (teacher alone).")
     answers, device = _answers(teacher, data.x_train), next(student.parameters()).device
+    prepare(student, recipe)
     optimizer = make_optimizer(student.parameters(), recipe)
     history, total, done, clock = History(), 0.0, 0, Stopwatch(device)
     for step, rows in enumerate(sample_order(len(data.y_train), recipe, seed), 1):

@@ -3,6 +3,7 @@
 import copy
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 
 def weighted(model) -> dict[str, nn.Module]:
@@ -10,6 +11,11 @@ def weighted(model) -> dict[str, nn.Module]:
 
     Raises: ValueError if there is none.
     """
+    if any(parametrize.is_parametrized(part) for part in model.modules()):
+        raise ValueError(
+            "model has an anchor: it must be a plain network here, as its weights are computed anew"
+            " at every use. Call transfer.release(model) first."
+        )
     tied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     found = {
         name: module

@@ -41,8 +41,8 @@ def _pair(layer, rank) -> nn.Sequential:
     u, s, vh = torch.linalg.svd(layer.weight, full_matrices=False)
     root = s[:rank].sqrt()
     first, second = (
-        nn.Linear(n_in, rank, bias=False),
-        nn.Linear(rank, n_out, layer.bias is not None),
+        nn.utils.skip_init(nn.Linear, n_in, rank, bias=False),  # no random numbers are drawn
+        nn.utils.skip_init(nn.Linear, rank, n_out, bias=layer.bias is not None),
     )
     first.weight.copy_(root[:, None] * vh[:rank])
     second.weight.copy_(u[:, :rank] * root)

@@ -37,7 +37,10 @@ def prune(model, share: float, by: str = "magnitude", seed: int = 0):
     for weight, keep in zip(weights, _kept(weights, share, by, generator), strict=True):
         with torch.no_grad():
             weight.mul_(keep)
+        is_trained = weight.requires_grad  # a hook wants a weight that is
+        weight.requires_grad_(True)
         weight.register_hook(lambda gradient, keep=keep: gradient * keep.to(gradient.device))
+        weight.requires_grad_(is_trained)
     return new
 
 

@@ -38,6 +38,8 @@ def check_early_stop(answer):
         ([3.0, 2.0, 2.1, 1.2, 1.3, 1.4, 0.9], 3, 6),
         ([3.0, 2.9, 2.8], 1, 2),
         ([1.0, 2.0, 3.0, 4.0, 0.5], 3, 0),
+        ([1.0, 3.0, 2.0, 2.5, 0.5], 3, 0),  # not to be counted anew at each fall
+        ([2.0, 1.0, 3.0, 0.9, 1.0], 2, 3),  # nor from before the best
     ):
         call = f"early_stop({losses}, patience={patience})"
         if wrong := differs(call, answer(list(losses), patience), wanted, tolerance=0):

@@ -22,7 +22,7 @@ class Entry:
 
     def _distance(self):
         numbers = all(isinstance(x, int | float) for x in (self.guess, self.value))
-        if not numbers:
+        if not numbers or self.guess == self.value:
             return "as expected" if self.guess == self.value else "otherwise"
         if min(self.guess, self.value) <= 0:
             return f"off by {self.value - self.guess:+.3g}"

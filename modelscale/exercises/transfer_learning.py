@@ -66,6 +66,9 @@ def check_worth(answer):
         (rising, 0.75, math.sqrt(1000)),
         (rising, 0.25, math.sqrt(2)),
         (dipping, 0.5, math.sqrt(50)),
+        (dipping, 0.38, 2**0.9),
+        (rising, 0.2, 1.0),
+        (rising, 0.9, 100.0),
         (rising, 0.95, math.nan),
         (rising, 0.1, math.nan),
     ):

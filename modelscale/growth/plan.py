@@ -51,6 +51,10 @@ class Plan:
                 piece = self.pieces[name]
                 weight = piece.fresh if piece.old is None else _weight(old[piece.old], piece.takes)
                 parameter.copy_(adjust(name, weight, piece) if adjust else weight)
+        scales = [part.scale for part in model.modules() if isinstance(part, models.Attention)]
+        for part in grown.modules():
+            if isinstance(part, models.Attention):  # muP's is another than that of `build`
+                part.scale = scales[0]
         grown.plan = self
         return grown
 

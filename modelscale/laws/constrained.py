@@ -90,6 +90,8 @@ def repeated(amount, unique, decay: float) -> np.ndarray:
     first = np.minimum(amount, unique)
     if math.isinf(decay):
         return amount + 0 * first
+    if decay == 0:  # what `fit_repetition` gives where repeated data are worth nothing
+        return first
     return first + first * decay * -np.expm1(-(amount / first - 1) / decay)
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
+from . import states
 
-def save(path, model, optimizer, history) -> None:
+
+def save(path, model, optimizer, history, run) -> None:
     """Nothing: writes weights, optimizer state and history to `path`; does nothing without a path.
 
     What stood at `path` becomes `path` + ".previous".
@@ -22,11 +24,13 @@ def save(path, model, optimizer, history) -> None:
     if path is None:
         return
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    states.take(model, optimizer, kept := {})  # by name: groups number the parameters anew
+    for name, state in kept.items():
+        tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     aside = Path(f"{path}.writing")
-    safetensors.torch.save_file(tensors, aside, {"history": json.dumps(asdict(history))})
+    about = {"history": json.dumps(asdict(history)), "run": json.dumps(run, default=float)}
+    safetensors.torch.save_file(tensors, aside, about)
     with open(aside, "rb+") as file:
         os.fsync(file.fileno())
     if Path(path).exists():
@@ -34,7 +38,7 @@ def save(path, model, optimizer, history) -> None:
     os.replace(aside, path)
 
 
-def resume(path, model, optimizer, history):
+def resume(path, model, optimizer, history, run):
     """`history` with the records of the newest readable checkpoint; model and optimizer loaded.
 
     Without a path or a checkpoint nothing changes. A damaged file is reported by a warning, and the
@@ -44,7 +48,7 @@ def resume(path, model, optimizer, history):
     """
     for candidate in (path, f"{path}.previous") if path else ():
         try:
-            tensors, text = _read(candidate)
+            tensors, about = _read(candidate)
         except FileNotFoundError:
             continue
         except safetensors.SafetensorError as error:
@@ -52,15 +56,25 @@ def resume(path, model, optimizer, history):
                 f"checkpoint {candidate} is damaged ({error}); trying the one before", stacklevel=2
             )
             continue
+        _check_run(candidate, json.loads(about.get("run", "{}")), run)
         _load(candidate, model, optimizer, tensors)
-        return type(history)(**{**json.loads(text), "stopped": False})
+        return type(history)(**{**json.loads(about["history"]), "stopped": False})
     return history
 
 
 def _read(path):
     with safetensors.safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, file.metadata()["history"]
+        return tensors, file.metadata() or {}
+
+
+def _check_run(path, before, run):
+    for name, value in run.items():
+        if name in before and value != before[name]:
+            raise ValueError(
+                f"{name}={value!r}: it must be {before[name]!r}, as in the run that wrote"
+                f" path={str(path)!r}. Take another path, or delete the file to begin anew."
+            )
 
 
 def _load(path, model, optimizer, tensors):
@@ -75,6 +89,6 @@ def _load(path, model, optimizer, tensors):
     state = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            owner, _, key = name.removeprefix("optimizer.").rpartition(".")
+            state.setdefault(owner, {})[key] = value
+    states.give(model, optimizer, state)

@@ -6,6 +6,7 @@ The optimizer and the clipping come from torch. Legend: B batch, T tokens, K cla
 import contextlib
 import math
 import time
+from dataclasses import asdict, replace
 
 import torch
 from torch import nn
@@ -40,7 +41,8 @@ def fit(
     optimizer = make_optimizer(param_groups(model, recipe, lr_factors), recipe)
     factors = [group["lr"] / recipe.lr for group in optimizer.param_groups]
     states.give(model, optimizer, state)
-    history = checkpoint.resume(path, model, optimizer, History())
+    run = {"seed": seed, **asdict(replace(recipe, compile=False))}  # what a resumed run must share
+    history = checkpoint.resume(path, model, optimizer, History(), run)
     done = history.step[-1] if history.step else 0
     total, clock = 0.0, Stopwatch(device, history.seconds[-1] if done else 0.0)
     for step, (x, y) in enumerate(batches(data, model.shape, recipe, seed, done), done + 1):
@@ -52,7 +54,7 @@ def fit(
                 mean_loss = float(total) / (step - done)
                 history.add(step, mean_loss, flops, clock.seconds, score(model, data))
                 history.stopped = bool(callback and callback(step, history.last))
-                checkpoint.save(path, model, optimizer, history)
+                checkpoint.save(path, model, optimizer, history, run)
             total, done = 0.0, step
         if history.stopped:
             break

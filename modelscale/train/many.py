@@ -12,11 +12,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from .. import check
+from .limits import ready
 from .loop import (
     Stopwatch,
     factor_list,
     make_optimizer,
-    prepare,
     sample_order,
     samples,
     set_lr,
@@ -43,7 +43,7 @@ def fit_many(
     seeds = _one_each("seeds", range(len(models)) if seeds is None else seeds, models)
     lrs = _one_each("lrs", [recipe.lr] * len(models) if lrs is None else lrs, models)
     stack = Stack(models)
-    prepare(models[0], recipe)
+    ready(models, data, recipe)
     update = Update(stack, recipe, lrs, lr_factors)
     orders = torch.stack([sample_order(len(data.y_train), recipe, s) for s in seeds], 1)
     clock = Stopwatch(stack.weights.device)

@@ -1,5 +1,7 @@
 """The optimizer's state by the name of the parameter, so that it outlives its optimizer."""
 
+KEYS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
+
 
 def give(model, optimizer, state: dict | None) -> None:
     """Nothing: lets `optimizer` begin with `state`; parameters it does not name begin anew.
@@ -14,7 +16,14 @@ def give(model, optimizer, state: dict | None) -> None:
                 f"state[{name!r}] has values of shape {sizes or '()'}: it must be the state of a"
                 " parameter of this model. After growing it, take growth.carry(state, model)."
             )
-        optimizer.state[named[name]] = {key: value.clone() for key, value in values.items()}
+        kind = type(optimizer).__name__
+        if set(values) != KEYS[kind]:
+            raise ValueError(
+                f"state[{name!r}] holds {sorted(values)}: for {kind} it must hold"
+                f" {sorted(KEYS[kind])}. Go on with the optimizer it is from, or without it."
+            )
+        device = named[name].device
+        optimizer.state[named[name]] = {k: v.to(device, copy=True) for k, v in values.items()}
 
 
 def take(model, optimizer, state: dict | None) -> None:

@@ -88,8 +88,12 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
         for row in table:
             if (row["layer"], row["step"]) == (layer, step):
                 found.setdefault(row["width"], []).append(row["change"])
-        x, y = np.log(list(found)), np.log([np.median(changes) for changes in found.values()])
-        slopes[layer] = float(np.polyfit(x, y, 1)[0])
+        with np.errstate(divide="ignore"):
+            x, y = np.log(list(found)), np.log([np.median(changes) for changes in found.values()])
+        if np.isfinite(y).all():
+            slopes[layer] = float(np.polyfit(x, y, 1)[0])
+        else:  # what diverged has blown up; what did not change at all is frozen
+            slopes[layer] = -np.inf if np.isneginf(y).any() else np.inf
     return Drift(slopes)
 
 

@@ -55,7 +55,12 @@ RIGHT = {
         lambda r, p, m: [[op.kind, op.micro] for op in build("1f1b", p, m).ranks[r]],
         lambda *a: tuple(one_f_one_b(*a)),
     ],
-    model_parallel.check_enough_micro_batches: [enough, lambda *a: np.int64(enough(*a))],
+    model_parallel.check_enough_micro_batches: [
+        enough,
+        lambda *a: np.int64(enough(*a)),
+        lambda p, share: max(1, math.ceil((p - 1) * (1 - share) / share)),
+        lambda p, share: max(1, math.ceil((p - 1) / share - (p - 1))),
+    ],
     model_parallel.check_held_bytes: [held, lambda *a: float(held(*a))],
     model_parallel.check_layers_of: [layers_of, lambda *a: np.array(layers_of(*a))],
     model_parallel.check_stack: ["b", " B "],

@@ -35,6 +35,25 @@ def calibration_error(confidence, correct, bins, weighted=True, signed=False, po
     return np.average(gaps, weights=[r.sum() for r in filled] if weighted else None)
 
 
+def rising_in_a_row(losses, patience):
+    best = rises = 0
+    for step in range(1, len(losses)):
+        best = step if losses[step] < losses[best] else best
+        rises = rises + 1 if losses[step] > losses[step - 1] else 0
+        if rises >= patience:
+            break
+    return best
+
+
+def above_the_one_before(losses, patience):
+    best = 0
+    for step, loss in enumerate(losses):
+        best = step if loss < losses[best] else best
+        if step >= patience and loss > losses[step - patience]:
+            break
+    return best
+
+
 RIGHT = {
     overfitting.check_errors_below_the_peak: [
         lambda n, p, s: (s * (1 - p / n), s / (1 - p / n)),
@@ -69,6 +88,8 @@ WRONG = {
         "one less patient": lambda losses, patience: early_stop(losses, max(1, patience - 1)),
         "counted from 1": lambda losses, patience: early_stop(losses, patience) + 1,
         "the loss": lambda losses, patience: losses[early_stop(losses, patience)],
+        "rises in a row": rising_in_a_row,
+        "above the one `patience` before": above_the_one_before,
     },
     overfitting.check_repeats_until: {
         "sign": lambda worth, r: r * math.log(worth),

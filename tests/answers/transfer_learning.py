@@ -58,6 +58,10 @@ WRONG = {
         "the next": lambda labels, scratch, reached: labels[
             min(int(np.searchsorted(scratch, reached)), len(labels) - 1)
         ],
+        "only strictly between": lambda labels, scratch, reached: (
+            worth(labels, scratch, reached) if min(scratch) < reached < max(scratch) else math.nan
+        ),
+        "sorted": lambda labels, scratch, reached: worth(labels, sorted(scratch), reached),
         "always unknown": lambda *a: math.nan,
     },
     transfer_learning.check_even_point: {
