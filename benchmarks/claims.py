@@ -16,6 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "results" / "claims.json"
@@ -34,7 +35,7 @@ def main():
             result = json.loads(OUT.read_text()) if OUT.exists() else {}
             result[path.stem] = about | held
             print(path.stem, json.dumps(held, indent=1), flush=True)
-            OUT.write_text(json.dumps(result, indent=1) + "\n")
+            write_whole(OUT, json.dumps(result, indent=1) + "\n")
 
 
 def count_held(path, seeds) -> dict:

@@ -20,6 +20,7 @@ import numpy as np
 
 from modelscale import count, parallel
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.machine import interpolate
 from modelscale.parallel import clock
 
@@ -47,7 +48,7 @@ def main():
         medians = {key: row[rounds // 2] for key, row in found["ratios"].items()}
         print(f"{name}: predicted {found['predicted']},", json.dumps(medians), flush=True)
     result["load"] = load()
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(OUT, json.dumps(result, indent=1) + "\n")
 
 
 def ring_steps_s(launches: int = 3) -> list[tuple]:

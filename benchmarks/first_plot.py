@@ -24,6 +24,7 @@ from pathlib import Path
 from lab import IS_READY, PANEL, open_chromium, private_settings
 
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "first_plot.json"
@@ -46,7 +47,7 @@ def main():
         for name in ("first", "second"):
             result[name] = measured(clone, Path(folder) / name)
             print(name, result[name], flush=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(RESULT, json.dumps(result, indent=1) + "\n")
 
 
 def measured(clone, private) -> dict:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from modelscale import count, data, models
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
 OUT = Path(__file__).resolve().parent / "results" / "fit_many.json"
@@ -45,7 +46,7 @@ def main():
                 "ratio_two_cores": round(median(a / c for a, _, c in runs), 1),
             }
             print(width, result["widths"][width], flush=True)
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(OUT, json.dumps(result, indent=1) + "\n")
 
 
 def in_turn(width, pool) -> tuple:

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+from modelscale.files import write_whole
+
 OUT = Path(__file__).resolve().parent / "results" / "gpt_training.json"
 LAYERS, HEADS, CONTEXT, BATCH, VOCABULARY = 4, 4, 64, 12, 256
 WIDTHS, STEPS = (128, 256), {128: 60, 256: 25}
@@ -52,7 +54,7 @@ def main():
     if args.losses:
         result["losses"] = losses()
     machines[describe_machine()] = result
-    OUT.write_text(json.dumps(machines, indent=1) + "\n")
+    write_whole(OUT, json.dumps(machines, indent=1) + "\n")
 
 
 def scheduling() -> str:

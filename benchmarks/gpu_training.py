@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from modelscale import count
+from modelscale.files import write_whole
 
 OUT = Path(__file__).resolve().parent / "results" / "gpu_training.json"
 CASES = {  # layers, width, heads, tokens, context; sequences a batch
@@ -52,7 +53,7 @@ def main():
         for way in WAYS:
             result.setdefault(case, {})[way] = row = measured(case, way, args.rounds)
             print(case, way, row, flush=True)
-            args.out.write_text(json.dumps(machines, indent=1) + "\n")
+            write_whole(args.out, json.dumps(machines, indent=1) + "\n")
 
 
 def measured(case, way, rounds) -> dict:

@@ -25,6 +25,7 @@ import nbclient
 import nbformat
 
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 
 RESULT = Path(__file__).resolve().parent / "results" / "launch.json"
 RANKS = (2, 4)
@@ -64,7 +65,7 @@ def main():
         rounds = [measured(ranks) for _ in range(args.rounds)]
         result[f"{ranks} ranks"] = {name: spread([r[name] for r in rounds]) for name in rounds[0]}
         print(ranks, json.dumps(result[f"{ranks} ranks"]), flush=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(RESULT, json.dumps(result, indent=1) + "\n")
 
 
 def measured(ranks) -> dict:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from modelscale.dial import SIZES, describe_machine, probe_s
+from modelscale.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "results" / "notebooks.json"
@@ -46,8 +47,8 @@ def main():
             result["notebooks"].setdefault(path.stem, {})[size] = row
             recorded.setdefault(path.stem, dict.fromkeys(SIZES))[size] = round(median(seconds))
             print(path.stem, size, row, flush=True)
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
-    RUNTIMES.write_text(json.dumps(recorded, indent=1) + "\n")
+    write_whole(OUT, json.dumps(result, indent=1) + "\n")
+    write_whole(RUNTIMES, json.dumps(recorded, indent=1) + "\n")
 
 
 def run_once(name, size) -> tuple:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from modelscale import parallel
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.machine import interpolate
 from modelscale.parallel import clock, ring
 
@@ -38,7 +39,7 @@ def main():
         result["ranks"][ranks] = compare(ranks, args.launches)
         print(ranks, json.dumps(result["ranks"][ranks]["ratio"]), flush=True)
     result["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(OUT, json.dumps(result, indent=1) + "\n")
 
 
 def compare(ranks: int, launches: int) -> dict:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.parallel import schedule
 from modelscale.parallel.simulate import Costs, simulate
 
@@ -37,7 +38,7 @@ def main():
             "simulate_s": round(median(simulate_s), 3),
         }
         print(name, result["schedules"][name], flush=True)
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(OUT, json.dumps(result, indent=1) + "\n")
 
 
 def once(name, chunks) -> tuple[float, float]:

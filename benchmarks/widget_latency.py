@@ -21,6 +21,7 @@ from pathlib import Path
 from lab import Notebook, jupyterlab, notebook_of, open_chromium
 
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 
 RESULT = Path(__file__).parent / "results" / "widget_latency.json"
 PACKAGES = ("ipykernel", "ipywidgets", "jupyterlab", "matplotlib", "numpy", "pillow", "playwright")
@@ -99,7 +100,7 @@ def main():
         "latency_ms": {name: summary(moves) for name, moves in latencies.items()},
     }
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n")
+    write_whole(RESULT, json.dumps(report, indent=1) + "\n")
     for name, found in report["latency_ms"].items():
         print(
             f"{name:22s} median {found['median']:4.0f} ms, p95 {found['p95']:4.0f} ms "

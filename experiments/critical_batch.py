@@ -18,6 +18,7 @@ import numpy as np
 
 from modelscale import count, data, models
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
 SHAPE = count.MLP(depth=2, width=64)
@@ -51,7 +52,7 @@ def main():
         "recipe": asdict(recipe("sgd", 8)),
         "cells": cells,
     }
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(out, json.dumps(result, indent=1) + "\n")
 
 
 def task():

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from modelscale import count, data, models
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
 TASKS = ((500, 0.15), (2000, 0.15), (4000, 0.15), (4000, 0.0))  # samples, share of wrong labels
@@ -43,7 +44,7 @@ def main():
         "recipes": {n: asdict(recipe(n)) for n, _ in TASKS},
     }
     rows = ",\n".join(json.dumps(row) for row in cells)  # a line a cell: it is read by people too
-    out.write_text(json.dumps(about, indent=1)[:-2] + f',\n "cells": [\n{rows}\n]}}\n')
+    write_whole(out, json.dumps(about, indent=1)[:-2] + f',\n "cells": [\n{rows}\n]}}\n')
 
 
 def cell(n: int, noise: float, width: int) -> dict:

@@ -28,6 +28,7 @@ from sklearn.preprocessing import StandardScaler
 
 from modelscale import data
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.transfer import encoder
 
 LABELS = (1, 4, 16, 64)  # a class
@@ -61,7 +62,7 @@ def main():
         print(cells[-1], flush=True)
     about["seconds"] = round(time.perf_counter() - begin)
     rows = ",\n".join(json.dumps(row) for row in cells)
-    out.write_text(json.dumps(about, indent=1)[:-2] + f',\n "cells": [\n{rows}\n]}}\n')
+    write_whole(out, json.dumps(about, indent=1)[:-2] + f',\n "cells": [\n{rows}\n]}}\n')
 
 
 def features(texts: list) -> tuple[dict, dict]:

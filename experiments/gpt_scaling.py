@@ -21,6 +21,7 @@ from pathlib import Path
 
 from modelscale import count, data, models
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit
 
 WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96)
@@ -41,13 +42,13 @@ def main():
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--resume", action="store_true")
     args, text = parser.parse_args(), data.text()
-    result = json.loads(args.out.read_text()) if args.resume else header(text)
+    result = resumed(args.out, header(text)) if args.resume else header(text)
     spent = result["seconds"] - time.process_time()
     for rows, row in sweep(text, result):
         rows.append(row)
         result["runs"].sort(key=lambda row: planned().index(key(row)))
         result["seconds"] = round(spent + time.process_time())  # of processor time
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_whole(args.out, json.dumps(result, indent=1) + "\n")
         print(row, flush=True)
 
 
@@ -64,6 +65,21 @@ def header(text) -> dict:
         "rates": [],
         "runs": [],
     }
+
+
+def resumed(out, here) -> dict:
+    """What an earlier run stored in `out`.
+
+    Raises: ValueError where it had another Python, text, seeds or recipe than `here`.
+    """
+    result = json.loads(out.read_text())
+    for name in ("python", "text", "seeds", "recipe"):
+        if result[name] != (wanted := json.loads(json.dumps(here[name]))):
+            raise ValueError(
+                f"{out.name}: {name}={result[name]!r}: it must be {wanted!r}, as here. Run without "
+                "--resume."
+            )
+    return result
 
 
 def sweep(text, result):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from modelscale import count, data, growth, models
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit
 from modelscale.train.loop import step_flops
 
@@ -69,7 +70,7 @@ def write(out, runs, seconds) -> None:
         "recipe": asdict(RECIPE),
     }
     rows = ",\n".join(json.dumps(row) for row in runs)  # a line a run: it is read by people too
-    out.write_text(json.dumps(about, indent=1)[:-2] + f',\n "runs": [\n{rows}\n]}}\n')
+    write_whole(out, json.dumps(about, indent=1)[:-2] + f',\n "runs": [\n{rows}\n]}}\n')
 
 
 def best_of_rates(budget, method) -> list[dict]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from modelscale import count, data, growth, models
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
 BIG = count.MLP(2, 64)
@@ -56,7 +57,7 @@ def write(out, runs, seconds) -> None:
         "recipe": asdict(RECIPE),
     }
     rows = ",\n".join(json.dumps(row) for row in runs)  # a line a run: it is read by people too
-    out.write_text(json.dumps(about, indent=1)[:-2] + f',\n "runs": [\n{rows}\n]}}\n')
+    write_whole(out, json.dumps(about, indent=1)[:-2] + f',\n "runs": [\n{rows}\n]}}\n')
 
 
 def grow(signals, steps, start, kind) -> list[dict]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from modelscale import laws
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 
 OUT = Path(__file__).parents[1] / "notebooks" / "results" / "law_coverage.json"
 TRUTH = laws.BESIROGLU_2024
@@ -50,7 +51,7 @@ def main():
     }
     print(result["prediction"], flush=True)
     result |= timed() | {"seconds": round(time.process_time() - begin)}
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(OUT, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 

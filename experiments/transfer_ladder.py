@@ -21,6 +21,7 @@ import torch
 
 from modelscale import count, data, models, transfer
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, fit
 
 LABELS = (1, 2, 5, 10, 20, 50, 100)  # a class
@@ -75,7 +76,7 @@ def main():
         print(f"{len(known)} of {len(keys)}: {known[key]}", flush=True)
         cells = [known[k] for k in keys if k in known]
         result = described(cells, time.process_time() - begin, machine)
-        out.write_text(json.dumps(result, indent=1) + "\n")
+        write_whole(out, json.dumps(result, indent=1) + "\n")
 
 
 def wanted() -> list[tuple]:

@@ -23,6 +23,7 @@ import transfer_ladder as ladder
 from transfer_ladder import LRS, RANK, RECIPE, SEEDS, TUNING_SEEDS
 
 from modelscale import count, data, models, transfer
+from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit
 
 SHAPE = count.ConvNet(3, 24)
@@ -53,7 +54,7 @@ def main():
         print(cells[-1], flush=True)
     kept = forgetting()
     result = ladder.described(cells, time.process_time() - begin)
-    out.write_text(json.dumps(result | {"forgetting": kept}, indent=1) + "\n")
+    write_whole(out, json.dumps(result | {"forgetting": kept}, indent=1) + "\n")
 
 
 def best_of_rates(source, labels, method) -> dict:

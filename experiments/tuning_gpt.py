@@ -18,6 +18,7 @@ from pathlib import Path
 
 from modelscale import count, data, models, tuning
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, fit
 
 BASE = count.Transformer(
@@ -68,7 +69,7 @@ def store(out, text, cells):
         "recipe": asdict(RECIPE),
         "cells": cells,
     }
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(out, json.dumps(result, indent=1) + "\n")
 
 
 def train(kind, width, lr, seed, text) -> dict:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from modelscale import count, data, models, tuning
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
 BASE = count.MLP(depth=3, width=32)
@@ -44,7 +45,7 @@ def main():
         "recipe": asdict(RECIPE),
         "cells": cells,
     }
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(out, json.dumps(result, indent=1) + "\n")
 
 
 def sweep(optimizer, kind, width, task, lrs=LRS, seeds=SEEDS) -> list[dict]:

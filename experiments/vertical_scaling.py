@@ -15,6 +15,7 @@ from pathlib import Path
 
 from modelscale import count, data, models
 from modelscale.dial import describe_machine
+from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit_many
 
 KINDS = ("plain", "residual")
@@ -22,7 +23,7 @@ SAMPLES = (500, 2000, 8000, 32000)
 DEPTHS = (1, 2, 4, 8, 16)
 WIDTHS = (8, 16, 32, 64, 128)
 SEEDS = (0, 1, 2)
-LRS = (3e-3, 1e-2, 3e-2)
+LRS = (3e-3, 1e-2, 3e-2, 0.1)
 RECIPE = Recipe(steps=500, records=1)
 OUT = Path(__file__).parents[1] / "notebooks" / "results" / "vertical_scaling.json"
 
@@ -49,7 +50,7 @@ def main():
         "recipe": asdict(RECIPE),
         "cells": cells,
     }
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(out, json.dumps(result, indent=1) + "\n")
 
 
 def best_of_rates(shape, task, test) -> dict:

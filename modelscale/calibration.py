@@ -17,8 +17,14 @@ def bins(logits: Tensor, labels: Tensor, n_bins: int = 10) -> list[tuple[float, 
 
     Bins are equally wide from confidence 0 to 1.
     Shapes: logits (n, K), labels (n,).
+    Raises: ValueError for other shapes, or no samples.
     Taught in: 04_overfitting.
     """
+    if logits.dim() != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(
+            f"logits {tuple(logits.shape)}, labels {tuple(labels.shape)}: they must be (n, K) and "
+            "(n,), n at least 1. Flatten the labels."
+        )
     confidence, answer = logits.softmax(-1).max(-1)
     at = (confidence * check.integer("n_bins", n_bins)).long().clamp(max=n_bins - 1)
     right, found = (answer == labels).float(), []

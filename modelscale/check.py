@@ -39,7 +39,11 @@ def one_of(name: str, value, allowed, remedy: str = ""):
 
     Raises: ValueError otherwise.
     """
-    if value not in allowed:
+    try:
+        found = value in allowed
+    except (TypeError, ValueError, RuntimeError):  # unhashable, or an array
+        found = False
+    if not found:
         words = ", ".join(repr(choice) for choice in allowed)
         raise ValueError(_message(name, value, f"one of {words}", remedy))
     return value

@@ -24,6 +24,7 @@ from . import check, models
 from .count import MLP, Transformer
 from .count.operations import UPDATE, Operation, training_step
 from .dial import describe_machine
+from .files import write_whole
 from .train import Recipe
 from .train.loop import make_optimizer, train_step
 
@@ -138,8 +139,9 @@ def measure(device="cpu", dtypes=("float32", "bfloat16"), budget_s=6.0) -> Machi
 
     Raises: ValueError for a device that is neither a CPU nor a GPU of CUDA, or an unknown dtype.
     """
+    kinds = tuple(PRODUCT_SIZES) if torch.cuda.is_available() else ("cpu",)
+    check.one_of("device", str(device).partition(":")[0], kinds, "no other was found here")
     device = torch.device(device)
-    check.one_of("device", device.type, tuple(PRODUCT_SIZES))
     for dtype in dtypes:
         check.one_of("dtypes", dtype, tuple(DTYPES))
     check.number("budget_s", budget_s)
@@ -160,7 +162,8 @@ def measure(device="cpu", dtypes=("float32", "bfloat16"), budget_s=6.0) -> Machi
 def load(device="cpu", refresh=False, path=None) -> Machine:
     """The limits of `device`, measured once and kept in a JSON file of the user's cache folder.
 
-    A file of another machine, or a damaged one, is measured anew; so is any with `refresh`.
+    A file of another machine, or a damaged one, is measured anew; so is any with `refresh`. Where
+    it cannot be written, a warning says so.
     """
     path = Path(path or platformdirs.user_cache_path("modelscale") / f"machine-{device}.json")
     if not refresh and path.exists():
@@ -171,9 +174,11 @@ def load(device="cpu", refresh=False, path=None) -> Machine:
         except (ValueError, TypeError) as error:
             warnings.warn(f"{path} is damaged ({error}); measuring anew", stacklevel=2)
     machine = measure(device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".writing").write_text(json.dumps(asdict(machine), indent=1))
-    path.with_suffix(".writing").replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(asdict(machine), indent=1))
+    except OSError as error:
+        warnings.warn(f"{path} cannot be written ({error}); not kept", stacklevel=2)
     return machine
 
 

@@ -74,7 +74,8 @@ def train_members(
     is the beginning of a longer one, and all cost the same FLOPs. `seed` draws dropout and shifts.
 
     Shapes: logits (M, n, K) on the samples of the member's own world.
-    Raises: ValueError for a member with more samples than there are, or fewer than a batch.
+    Raises: ValueError for a member with more samples than there are, or fewer than a batch, and for
+    a record beyond the last step.
     Taught in: 04_overfitting.
     """
     for member in members:
@@ -82,6 +83,8 @@ def train_members(
         check.integer("world", member.world, low=0, high=len(pool.train[1]) - 1)
         fraction("drop", member.drop)
     worlds, records, trace = torch.tensor([m.world for m in members]), set(records), {}
+    for step in records:
+        check.integer("records", step, high=check.integer("steps", steps))
     stack = Stack([models.build(count.MLP(DEPTH, width), member.seed) for member in members])
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)

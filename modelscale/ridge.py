@@ -100,9 +100,11 @@ def fit(x: np.ndarray, y: np.ndarray, ridge: float = 0.0) -> np.ndarray:
     Shapes: x (n, p), y (n,) or (n, K) -> (p,) or (p, K).
     Taught in: 04_overfitting.
     """
+    check.number("ridge", ridge, above=False)
     left, size, right = np.linalg.svd(x, full_matrices=False)
-    size = np.where(size > 1e-12 * size[0], size, np.inf)  # directions the data do not have
-    shrunk = size / (size**2 + ridge) if ridge else 1 / size
+    least = max(x.shape) * np.finfo(size.dtype).eps * size[0]  # below: directions not in the data
+    size = np.where(size > least, size, np.inf)
+    shrunk = 1 / (size + ridge / size)
     along = left.T @ y
     return right.T @ (along * (shrunk if along.ndim == 1 else shrunk[:, None]))
 

@@ -20,6 +20,8 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError
 
+from modelscale.files import write_whole
+
 ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT_S = 600  # `large` on a slow machine; the tests allow 120 s
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -33,9 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.size:
         os.environ["MODELSCALE_SIZE"] = args.size
     paths = find(ROOT / "notebooks", args.only)
-    if not paths:
-        print(f"notebooks: none to run{' called ' + ' or '.join(args.only) if args.only else ''}")
-        return 1 if args.only else 0
+    missing = [name for name in args.only or () if not find(ROOT / "notebooks", [name])]
+    if missing or not paths:
+        print(f"notebooks: none to run{' called ' + ' or '.join(missing) if missing else ''}")
+        return 1 if missing else 0
     with tempfile.TemporaryDirectory() as own:  # not the user's start-up files and history
         os.environ["IPYTHONDIR"] = own
         return 0 if all(run(path, write=not args.check) for path in paths) else 1
@@ -139,9 +142,7 @@ def clean(notebook):
 def save(notebook, path: Path) -> None:
     """None; writes indented JSON with sorted keys and a newline at its end, whole or not at all."""
     nbformat.validate(notebook)
-    part = path.with_suffix(".part")
-    part.write_text(nbformat.writes(notebook, version=4).rstrip("\n") + "\n", "utf-8", newline="\n")
-    part.replace(path)
+    write_whole(path, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
 
 
 def _process_bytes(process):

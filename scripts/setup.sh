@@ -4,6 +4,7 @@
 #   TORCH=cpu    torch's CPU build, from TORCH_CPU_INDEX, on Linux (else the ordinary index decides)
 # Where wheelhouse/ is filled (make wheelhouse), everything comes from it and no network is used.
 set -u
+unset CDPATH
 cd "$(dirname "$0")/.." || exit 1
 root=$(pwd -P)
 stamp=.venv/.complete   # written last: without it the environment is not finished

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Fills wheelhouse/ with every wheel that .venv needs, so that a machine like this one needs no network.
 set -eu
+unset CDPATH
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 part=wheelhouse.part    # takes its name when it is complete

@@ -67,3 +67,9 @@ def test_no_other_temperature_has_a_lower_loss(seed, other):
 def test_no_bins_are_refused():
     with pytest.raises(ValueError, match="n_bins=0"):
         calibration.bins(*world(10), n_bins=0)
+
+
+@pytest.mark.parametrize("cut", [lambda y: y[:, None], lambda y: y[:1], lambda y: y[:0]])
+def test_labels_of_another_shape_are_refused(cut):
+    with pytest.raises(ValueError, match="labels"):
+        calibration.calibration_error(torch.randn(6, 3), cut(torch.arange(6) % 3))

@@ -2,6 +2,8 @@
 stored sweep is whole, comes from its script, and shows what the notebook says of it.
 """
 
+import json
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 import sweeps
 from modelscale import compress, count, models
 from modelscale.compress.variants import BIG, InHalf, Variant
+from modelscale.dial import describe_machine
 
 VARIANTS = [
     Variant("alone", 24),
@@ -118,3 +121,12 @@ def test_the_script_makes_the_same_again(stored):
     assert script.accuracy(again, 0) == pytest.approx(
         stored[1]["alone 16"]["accuracy"][0], abs=0.02
     )
+
+
+def test_a_sweep_made_again_says_where_it_was_made_again(tmp_path, monkeypatch):
+    script, out = sweeps.script("efficiency"), tmp_path / "efficiency.json"
+    out.write_text(json.dumps({"machine": "an old one", "date": "2020-01-01", "cells": [{"a": 1}]}))
+    monkeypatch.setattr(script, "PARTS", {"cells": lambda _: {"cells": [{"a": 2}]}})
+    monkeypatch.setattr(sys, "argv", ["efficiency", "--out", str(out)])
+    script.main()
+    assert json.loads(out.read_text())["machine"] == describe_machine()

@@ -2,7 +2,9 @@
 compute, made again alike by the same code.
 """
 
+import json
 import math
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -93,3 +95,13 @@ def test_a_sweep_goes_on_where_it_was_cut_off(monkeypatch):
     new = [row for _, row in gpt_scaling.sweep(None, result)]
     assert trained == [(seed, width) for seed, _, width in plan[-2:]]
     assert [gpt_scaling.key(row) for row in new] == plan[-2:]
+
+
+def test_a_sweep_of_another_text_is_not_gone_on_with(tmp_path, monkeypatch):
+    out = tmp_path / "scaling.json"
+    out.write_text(json.dumps(gpt_scaling.header("another text")))
+    monkeypatch.setattr(gpt_scaling.data, "text", lambda: "this text")
+    monkeypatch.setattr(gpt_scaling, "sweep", lambda text, result: [(result["rates"], {"lr": 1})])
+    monkeypatch.setattr(sys, "argv", ["gpt_scaling", "--resume", "--out", str(out)])
+    with pytest.raises(ValueError, match="text="):
+        gpt_scaling.main()

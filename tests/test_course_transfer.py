@@ -101,3 +101,16 @@ def test_the_result_of_the_encoder_is_whole():
     assert all(len(c["accuracy"]) == 5 for c in content["cells"])
     assert content["weights_sha256"] == script.encoder.HASHES["model.safetensors"]
     assert len(content["classes"]) == 8 and content["texts"] > 800
+
+
+def test_a_write_that_fails_leaves_the_ladder_as_it_was(tmp_path, monkeypatch):
+    ladder, out = sweeps.script("transfer_ladder"), tmp_path / "ladder.json"
+    out.write_text(json.dumps({**ladder.SETTINGS, "cells": [], "seconds": 0, "machine": "here"}))
+    monkeypatch.setattr(ladder, "wanted", lambda: [("digits", 8, 1, "scratch")])
+    monkeypatch.setattr(ladder, "best_of_rates", lambda *_: {"lr": 0.1})
+    monkeypatch.setattr(ladder, "finished", lambda _: ({}, 0.0, ""))
+    monkeypatch.setattr(ladder.json, "dumps", lambda *_, **__: "{\ud800")  # cannot be encoded
+    monkeypatch.setattr(sys, "argv", ["ladder", "--out", str(out)])
+    with pytest.raises(UnicodeEncodeError):
+        ladder.main()
+    assert json.loads(out.read_text())["machine"] == "here"

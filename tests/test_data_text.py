@@ -149,3 +149,11 @@ def test_batches_that_do_not_fit_are_told():
 
 def test_repr_is_one_line():
     assert repr(text(2000, source="synthetic")).startswith("synthetic text: 2,000 training")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_that_leads_nowhere_is_no_source(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").symlink_to(tmp_path / "nowhere.py")
+    monkeypatch.setattr(module.sysconfig, "get_paths", lambda: {"stdlib": tmp_path})
+    with pytest.warns(UserWarning, match="synthetic"):
+        assert len(text(1000).train) == 1000

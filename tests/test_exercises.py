@@ -1,6 +1,10 @@
 """Proves that predictions are kept, and that checkers answer everything with a verdict."""
 
+import math
+
+import numpy as np
 import pytest
+import torch
 
 from modelscale.exercises import Verdict, exercise
 from modelscale.exercises.base import differs
@@ -32,6 +36,8 @@ def test_an_untouched_stub_is_not_yet_and_gets_no_hint(answer):
         (lambda: -1, "too small"),
         (lambda: "2", "not a number"),
         (lambda: True, "not a number"),
+        (lambda: np.array([2, 2]), "not a number"),
+        (lambda: torch.tensor(3.0), "1.5 times too large"),
         (lambda: 1 / 0, "ZeroDivisionError"),
         (2, "TypeError"),
     ],
@@ -82,3 +88,31 @@ def test_the_table_is_safe_html():
         "&lt;b&gt;" in ledger.summary()._repr_html_()
         and "a &amp; b" in ledger.summary()._repr_html_()
     )
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, np.float32])
+def test_an_array_or_a_tensor_of_one_number_is_a_number(kind):
+    assert check_two(lambda: kind(2.0)).passed
+
+
+@pytest.mark.parametrize(
+    ("guess", "found", "words"),
+    [
+        ("Depth", "depth", "as expected"),
+        (5, np.int64(6), "off by a factor of 1.2"),
+        (True, False, "otherwise"),
+        (3.0, math.nan, "otherwise"),
+        (np.array([1, 2]), 3.0, "otherwise"),
+        (5, 5.0, "as expected"),
+    ],
+)
+def test_a_guess_of_any_kind_is_set_beside_what_was_found(guess, found, words):
+    ledger = Ledger()
+    ledger.predict("x", guess), ledger.measured("x", found)
+    assert ledger.summary().rows[0][3] == words
+
+
+def test_neither_guess_nor_measurement():
+    ledger = Ledger()
+    ledger.predict("x", ...)
+    assert ledger.summary().rows == [("x", "no guess", "not measured yet", "")]

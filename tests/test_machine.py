@@ -6,8 +6,10 @@ in notebook 00.
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from modelscale import count, machine
 from modelscale.count.operations import Operation, training_step
@@ -126,3 +128,32 @@ def test_a_layer_is_what_one_more_of_them_costs():
     assert machine.predict_layer_s(FLAT, shape, 2) == pytest.approx(wanted)
     with pytest.raises(ValueError, match="must be a count"):
         machine.predict_layer_s(FLAT, count.MLP(2, 8), 2)
+
+
+def test_two_may_measure_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "measure", lambda device: FLAT)
+    path, plain, calls = tmp_path / "machine.json", Path.replace, []
+
+    def second_comes_between(self, target):
+        calls.append(self)
+        if len(calls) == 1:
+            machine.load(refresh=True, path=path)
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", second_comes_between)
+    assert machine.load(refresh=True, path=path) == FLAT
+    assert [p.name for p in tmp_path.iterdir()] == ["machine.json"]
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "measure", lambda device: FLAT)
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="cannot be written"):
+        assert machine.load(path=tmp_path / "file" / "machine.json") == FLAT
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda", torch.device("cuda", 1)])
+def test_a_device_that_is_not_here_is_named(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device="):
+        machine.measure(device)

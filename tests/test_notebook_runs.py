@@ -111,3 +111,9 @@ def test_the_file_is_indented_and_sorted_and_ends_its_last_line(tmp_path):
     notebooks.save(new_notebook(cells=[new_markdown_cell("größer")]), path)
     text = path.read_text("utf-8")
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_every_name_must_be_a_notebook(folder, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks, "run", lambda *_, **__: True)
+    assert notebooks.main(["--only", "00_a", "typo"]) == 1
+    assert capsys.readouterr().out == "notebooks: none to run called typo\n"

@@ -129,3 +129,9 @@ def test_a_pool_without_training_samples_is_refused():
 def test_a_member_that_cannot_be_is_refused(mistake, name):
     with pytest.raises(ValueError, match=name):
         train([replace(PLAIN[0], **mistake)])
+
+
+def test_a_record_after_the_last_step_is_refused():
+    pool = remedies.pool([data.signals(200, 50)], 50)
+    with pytest.raises(ValueError, match="records=20"):
+        remedies.train_members([Member(0, 0, 100)], pool, 3, [3, 20])

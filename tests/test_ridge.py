@@ -122,3 +122,22 @@ def test_the_world_is_a_power_law_of_unit_signal():
 def test_a_mistake_is_answered_with_its_name(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_features_that_say_the_same_share_what_they_explain():
+    x = np.array([[1.0, 1], [2, 2], [3, 3]])
+    y = np.array([1.0, 2, 3])
+    wanted = np.linalg.solve(x.T @ x + 0.1 * np.eye(2), x.T @ y)
+    assert ridge.fit(x, y, 0.1) == pytest.approx(wanted)
+
+
+def test_single_precision_finds_the_same_least_norm():
+    a = np.random.default_rng(0).standard_normal((30, 5))
+    x, y = np.c_[a, a @ np.ones((5, 2)) / 3], a.sum(1)  # what is missing is rounded to 1e-8
+    single = ridge.fit(x.astype(np.float32), y.astype(np.float32))
+    assert single == pytest.approx(ridge.fit(x, y), abs=1e-4)
+
+
+def test_a_negative_ridge_is_refused():
+    with pytest.raises(ValueError, match="ridge=-1"):
+        ridge.fit(np.eye(2), np.ones(2), -1)

@@ -244,3 +244,15 @@ def test_a_wheelhouse_is_used_without_network(checkout):
     (pip,) = checkout.installs()
     assert "--no-index --find-links wheelhouse" in pip
     assert "--index-url" not in pip
+
+
+@pytest.mark.parametrize("script", ["setup.sh", "wheelhouse.sh"])
+def test_a_search_path_of_cd_leads_to_no_other_folder(tmp_path, script):
+    here, other = tmp_path / "here", tmp_path / "other"
+    for folder in (here, other):
+        (folder / "scripts").mkdir(parents=True)
+        (folder / ".venv").mkdir()
+    shutil.copy(ROOT / "scripts" / script, here / "scripts")
+    env = {"PATH": "/usr/bin:/bin", "CDPATH": str(other), "PYTHON": "/no/python", "TORCH": ""}
+    subprocess.run(["sh", f"scripts/{script}"], cwd=here, env=env, capture_output=True)
+    assert (other / ".venv").exists() and not (other / "wheelhouse.part").exists()

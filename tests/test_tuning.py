@@ -13,6 +13,7 @@ import torch
 from modelscale import count, data, models, tuning
 from modelscale.train import Recipe, fit
 from modelscale.tuning import Drift
+from modelscale.tuning.coordinates import Watch
 
 # Yang 2022 (Tensor Programs V, arXiv 2203.03466), table 3: powers of the width n that the initial
 # variance and the learning rates follow. fan_in of inputs and biases and fan_out of outputs are
@@ -260,3 +261,15 @@ def test_a_factor_of_zero_is_refused():
     factors = dict.fromkeys(tuning.lr_factors(MLP, MLP), 1.0) | {"layers.1.bias": 0.0}
     with pytest.raises(ValueError, match=r"lr_factors\['layers.1.bias'\]=0.0"):
         fit(models.build(MLP), TASK, lr_factors=factors)
+
+
+def test_a_rate_of_zero_has_no_logarithm():
+    with pytest.raises(ValueError, match="above 0"):
+        tuning.best_lr([0.0, 0.1, 0.2], [3.0, 1.0, 2.0])
+
+
+def test_a_network_that_fails_is_watched_no_longer():
+    model = models.build(count.MLP(2, 8))
+    with pytest.raises(RuntimeError):
+        Watch(model).outputs(torch.zeros(2, 7))
+    assert not any(module._forward_hooks for module in model.modules())

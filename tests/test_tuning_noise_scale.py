@@ -2,6 +2,8 @@
 network's own samples have, without bias, and that a law of steps is found again from its steps.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -88,3 +90,9 @@ def test_the_law_of_steps_is_found_again():
 def test_bad_input_is_answered(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+@pytest.mark.parametrize("steps", [[100], [100, None, 30], [100, math.inf, 30]])
+def test_steps_that_were_never_reached_are_refused(steps):
+    with pytest.raises(ValueError, match="steps"):
+        noise_scale.fit_critical([8, 16, 32], steps)

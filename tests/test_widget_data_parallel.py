@@ -72,11 +72,20 @@ def test_times_are_the_predicted_step_and_a_ring(box):
 
 
 @pytest.mark.parametrize("network", data_parallel.NETWORKS)
-def test_the_star_is_where_twice_the_workers_bring_less_than_five_per_cent(box, network):
-    found = data_parallel.compute(box, LATENCY_S, **STATE | {"network": network})
-    at = data_parallel.WORKERS.index(found["best"])
-    gains = found["speedup"][1:] / found["speedup"][:-1]
-    assert (gains[:at] >= 1.05).all() and (at == len(gains) or gains[at] < 1.05)
+@pytest.mark.parametrize("scaling", data_parallel.SCALINGS)
+def test_the_star_is_where_no_more_workers_bring_five_per_cent(box, network, scaling):
+    found = data_parallel.compute(
+        box, LATENCY_S, **STATE | {"network": network, "scaling": scaling, "batch": 16}
+    )
+    at, speedup = data_parallel.WORKERS.index(found["best"]), found["speedup"]
+    assert speedup.max() < 1.05 * speedup[at]
+    assert all(speedup[i + 1 :].max() >= 1.05 * speedup[i] for i in range(at))
+
+
+def test_where_all_workers_pay_there_is_no_star(explorer):
+    explorer.controls["scaling"].value = "batch per worker"
+    assert explorer.text.endswith(" More workers pay up to the last, 1024.")
+    assert math.isnan(explorer.picture.art[1]["best"].get_ydata()[0])
 
 
 def test_lines_and_marks_stand_at_these_numbers(explorer, box):

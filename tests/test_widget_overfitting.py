@@ -86,3 +86,8 @@ def test_every_sample_size_is_a_capacity_so_that_the_peak_can_be_met():
 def test_a_capacity_outside_the_list_is_answered_with_its_name():
     with pytest.raises(ValueError, match="capacity=11"):
         overfitting.compute(11, 100, 0.2, 0.0)
+
+
+def test_where_the_error_only_falls_nothing_is_at_a_peak():
+    words = overfitting.describe(50, 50, 0.0, 1.0)  # a strong ridge: it falls to 120 features
+    assert "peak" not in words and "underfitted" in words

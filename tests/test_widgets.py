@@ -272,3 +272,19 @@ def test_metrics_of_no_panel_are_a_mistake():
     live = Live(5)
     with pytest.raises(ValueError, match=r"metrics=\['perplexity'\]: one must be 'loss' or end"):
         live.log(perplexity=3.0)
+
+
+def test_a_loss_beyond_all_bounds_still_has_a_picture():
+    live = Live(306)
+    for step in live.steps():
+        live.log(loss=10.0**step)
+    assert live.status == "finished"
+
+
+def test_a_run_begun_twice_gives_the_interrupt_back():
+    before, live = signal.getsignal(signal.SIGINT), Live(3)
+    try:
+        live.start(), live.start(), live.finish()
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -6,6 +6,7 @@ Legend: B batch, T tokens, C channels, H heads; P parameters.
 
 from dataclasses import dataclass
 
+from .. import check
 from .nets import MLP, ConvNet
 from .transformer import Transformer
 
@@ -32,7 +33,7 @@ class Operation:
 def training_step(shape, batch_size: int, bytes_per_value: int = 4) -> list[Operation]:
     """The operations of one training step of `shape` with AdamW and gradient clipping.
 
-    Raises: ValueError for a shape that is not of `count`.
+    Raises: ValueError for a shape that is not of `count`, or sizes below 1.
     Taught in: 00_your_machine.
     """
     kinds = {MLP: _mlp, ConvNet: _conv, Transformer: _transformer}
@@ -40,6 +41,7 @@ def training_step(shape, batch_size: int, bytes_per_value: int = 4) -> list[Oper
         raise ValueError(
             f"shape={shape!r}: it must be a count.MLP, count.ConvNet or count.Transformer."
         )
+    check.integer("batch_size", batch_size), check.integer("bytes_per_value", bytes_per_value)
     layers = kinds[type(shape)](shape, batch_size, bytes_per_value)
     return [*layers, *_update(shape.params)]
 

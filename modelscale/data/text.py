@@ -121,6 +121,7 @@ def _files(root: Path) -> list[Path]:
         inside[:] = set(inside) - PACKAGES_TESTS - TABLES  # never walked: they may be large
         found += [Path(folder, name) for name in names if name.endswith(".py")]
     found = [path for path in found if not path.name.startswith("_sysconfigdata")]
+    found = [path for path in found if path.is_file()]  # a link may lead nowhere
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 

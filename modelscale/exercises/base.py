@@ -61,6 +61,8 @@ def differs(call: str, got, wanted, tolerance: float = 1e-6) -> str | None:
     """None where `got` is the number `wanted` within a relative `tolerance`, else what is wrong."""
     if got is None or got is ...:
         return nothing_yet(call)
+    if getattr(got, "ndim", None) == 0:  # an array or a tensor of one number
+        got = got.item()
     if isinstance(got, bool) or not isinstance(got, Real) or math.isnan(got):
         return f"{call} gives {got!r}, which is not a number."
     if abs(got - wanted) > tolerance * abs(wanted):

@@ -1,7 +1,9 @@
 """Guesses recorded before an experiment, and shown beside the measurements at the end."""
 
 import html
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 
 @dataclass
@@ -14,16 +16,20 @@ class Entry:
 
     def row(self) -> tuple[str, str, str]:
         """What was expected, what was measured, and how far apart they are, in words."""
+        no_guess = self.guess is None or self.guess is ...
+        guess = "no guess" if no_guess else _write(self.guess, self.unit)
         if self.value is None:
-            return _write(self.guess, self.unit), "not measured yet", ""
-        if self.guess is None or self.guess is ...:
-            return "no guess", _write(self.value, self.unit), ""
-        return _write(self.guess, self.unit), _write(self.value, self.unit), self._distance()
+            return guess, "not measured yet", ""
+        if no_guess:
+            return guess, _write(self.value, self.unit), ""
+        return guess, _write(self.value, self.unit), self._distance()
 
     def _distance(self):
-        numbers = all(isinstance(x, int | float) for x in (self.guess, self.value))
-        if not numbers or self.guess == self.value:
-            return "as expected" if self.guess == self.value else "otherwise"
+        if not (_is_number(self.guess) and _is_number(self.value)):  # "Depth" is as good as "depth"
+            said, found = (str(x).strip().lower() for x in (self.guess, self.value))
+            return "as expected" if said == found else "otherwise"
+        if self.guess == self.value:
+            return "as expected"
         if min(self.guess, self.value) <= 0:
             return f"off by {self.value - self.guess:+.3g}"
         factor = max(self.guess / self.value, self.value / self.guess)
@@ -75,9 +81,13 @@ class Table:
         return f"<table><thead>{line(self.HEADER, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
+def _is_number(x):
+    return isinstance(x, Real) and not isinstance(x, bool) and not math.isnan(x)
+
+
 def _write(value, unit):
-    if isinstance(value, float):
-        value = f"{value:.3g}"
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        value = f"{float(value):.3g}"
     return f"{value} {unit}".strip()
 
 

@@ -72,7 +72,7 @@ def check_worth(answer):
         (rising, 0.95, math.nan),
         (rising, 0.1, math.nan),
     ):
-        got = answer(labels, scratch, reached)
+        got = answer(list(labels), list(scratch), reached)
         call = f"worth({labels}, {scratch}, {reached})"
         if math.isnan(wanted):
             number = isinstance(got, float | np.floating)

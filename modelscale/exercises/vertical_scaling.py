@@ -18,10 +18,13 @@ def check_train_flops(answer):
     return None
 
 
-@exercise("parameters grow with the width, so try widths upwards and keep the last that fits.")
+@exercise(
+    "parameters grow with the width, so try widths upwards and keep the last that fits; or write "
+    "them as a polynomial in the width, set it equal to the budget, and round the solution down."
+)
 def check_widest(answer):
     """Whether `answer(depth, budget)` is the largest width within a parameter budget."""
-    for depth, budget in ((1, 1_000), (4, 20_000), (16, 100_000)):
+    for depth, budget in ((1, 1_000), (1, 520), (4, 20_000), (16, 100_000)):
         got = answer(depth, budget)
         wanted = max(w for w in range(1, 2000) if count.MLP(depth, w).params <= budget)
         if wrong := differs(f"widest_plain({depth}, {budget})", got, wanted, tolerance=0):

@@ -16,7 +16,12 @@ def check_intensity(answer):
 @exercise("Computing and moving overlap, so the longer of the two counts.")
 def check_roofline_time(answer):
     """Whether `answer(flops, n_bytes, peak, bandwidth)` is the roofline's time in seconds."""
-    for flops, moved, peak, bandwidth in ((2e9, 1e6, 5e10, 1e10), (1e6, 4e8, 5e10, 1e10)):
+    for flops, moved, peak, bandwidth in (
+        (2e9, 1e6, 5e10, 1e10),
+        (1e6, 4e8, 5e10, 1e10),
+        (8e9, 1e9, 5e10, 1e10),  # above this ridge
+        (8e9, 1e9, 2e11, 1e10),  # and below this one
+    ):
         wanted = max(flops / peak, moved / bandwidth)
         call = f"roofline_time({flops:g}, {moved:g}, {peak:g}, {bandwidth:g})"
         if wrong := differs(call, answer(flops, moved, peak, bandwidth), wanted):
@@ -35,12 +40,12 @@ def check_ring_time(answer):
     return None
 
 
-@exercise("run the suspect twice, and look at which sizes change.")
+@exercise("compare the three calls of one size: do they agree, and which is furthest off?")
 def check_lying_benchmark(answer):
     """Whether `answer` names what is wrong with the benchmark of the break-it lab."""
     wrong = {
         "a": "the FLOPs are counted right: a wrong count would be off by one factor at every size.",
-        "c": "the dtype is float32 in both, and it would show at every size.",
+        "c": "the dtype is float32 in both; another one would change all three calls alike.",
         "d": "a 256 x 256 matrix takes 0.26 MB: it fits, and so does every smaller one.",
     }
     return wrong_letter(answer, "b", wrong)

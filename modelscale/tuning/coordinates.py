@@ -131,9 +131,11 @@ class Watch:
                 hooks.append(module.register_forward_hook(_keep(found, name)))
             elif isinstance(module, models.Attention):
                 hooks.append(module.register_forward_hook(_keep_logits(found, f"{name}.{LOGITS}")))
-        self.model(x)
-        for hook in hooks:
-            hook.remove()
+        try:
+            self.model(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
         return found
 
 

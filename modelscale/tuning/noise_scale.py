@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from .. import check
+from ..laws.points import measured
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,11 @@ def fit_critical(batches, steps) -> tuple[float, float]:
 
     At B_crit twice the fewest steps and twice the fewest samples are needed.
 
-    Raises: ValueError for fewer than two sizes, or where more samples a step bring nothing.
+    Raises: ValueError for fewer than two sizes, numbers that are not finite and above 0, unequal
+    lengths, or where more samples a step bring nothing.
     Taught in: 08_data_parallel.
     """
-    batches, steps = np.asarray(batches, float), np.asarray(steps, float)
+    batches, steps = measured(batches=batches, steps=steps)
     check.integer("batches", len(batches), 2)
     columns = np.stack([np.ones(len(batches)), 1 / batches], 1) / steps[:, None]
     least_steps, least_samples = np.linalg.lstsq(columns, np.ones(len(batches)))[0]

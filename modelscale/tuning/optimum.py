@@ -17,13 +17,14 @@ def best_lr(lrs, losses) -> float:
     or the largest rate: the best one then lies outside.
     Taught in: 03_tuning_at_scale.
     """
-    x, y = np.log2(np.asarray(lrs, dtype=float)), np.asarray(losses, dtype=float)
-    if x.ndim != 1 or x.shape != y.shape or len(x) < 3 or not (np.diff(x) > 0).all():
+    x, y = np.asarray(lrs, dtype=float), np.asarray(losses, dtype=float)
+    rising = x.ndim == 1 and len(x) >= 3 and x[0] > 0 and (np.diff(x) > 0).all()
+    if not rising or x.shape != y.shape:
         raise ValueError(
-            f"lrs={lrs!r}, losses of shape {y.shape}: there must be at least three rising rates, "
-            "and one loss for each."
+            f"lrs={lrs!r}, losses of shape {y.shape}: there must be at least three rising rates "
+            "above 0, and one loss for each."
         )
-    y = np.where(np.isfinite(y), y, np.inf)
+    x, y = np.log2(x), np.where(np.isfinite(y), y, np.inf)
     i = int(y.argmin())
     if i in (0, len(y) - 1):
         raise ValueError(

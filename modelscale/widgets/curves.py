@@ -95,7 +95,7 @@ class Curves:
         new = (low - room if low <= bottom else bottom), (high + room if high >= top else top)
         if new != self._limits.get(panel):
             self._limits[panel] = new
-            ax.set_ylim(*((10.0**y for y in new) if log else new))
+            ax.set_ylim(*((10.0 ** min(max(y, -200), 200) for y in new) if log else new))
 
 
 class _Plain(LogFormatter):

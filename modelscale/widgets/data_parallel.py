@@ -5,7 +5,6 @@ measured here and a bandwidth to choose. Every worker is taken to be as fast as 
 """
 
 import math
-from itertools import pairwise
 
 import ipywidgets as w
 import numpy as np
@@ -29,14 +28,14 @@ BATCHES = tuple(2**k for k in range(4, 15))
 BANDWIDTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # GB/s
 SCALINGS = ("fixed batch", "batch per worker")
 ORDERS = ("overlap", "in turn")
-LEAST = 1.05  # a doubling of the workers that brings less is not worth having
+LEAST = 1.05  # more workers that bring less are not worth having
 
 
 def compute(machine, latency_s, network, scaling, order, workers, batch, bandwidth) -> dict:
     """Times by WORKERS, in seconds, and what becomes of them.
 
     "computing" and "waiting" (P,), "speedup" (P,): samples a second against one worker, "best":
-    the workers from which twice as many are less than 5 % faster; "here" indexes the present ones.
+    the workers from which no larger number is 5 % faster; "here" indexes the present ones.
     """
     shape, link = NETWORKS[network], Link(latency_s, bandwidth * 1e9)
     shares = [batch if scaling == "batch per worker" else math.ceil(batch / p) for p in WORKERS]
@@ -48,7 +47,7 @@ def compute(machine, latency_s, network, scaling, order, workers, batch, bandwid
     work = np.array([p if scaling == "batch per worker" else 1.0 for p in WORKERS])
     whole = np.array([t.step_s for t in times])
     speedup = work * whole[0] / whole
-    pays = [b >= LEAST * a for a, b in pairwise(speedup)]
+    pays = [max(speedup[i + 1 :]) >= LEAST * speedup[i] for i in range(len(speedup) - 1)]
     return {
         "computing": np.array([t.computing_s for t in times]),
         "waiting": np.array([t.waiting_s for t in times]),
@@ -98,10 +97,11 @@ def plot_speedup(ax, found: dict) -> dict:
 
 def place_speedup(parts: dict, found: dict) -> None:
     """Nothing: moves what `plot_speedup` drew."""
-    speedup, at = found["speedup"], WORKERS.index(found["best"])
+    speedup, best = found["speedup"], found["best"]
+    star = [speedup[WORKERS.index(best)]] if best < WORKERS[-1] else [math.nan]  # else: all pay
     parts["line"].set_ydata(speedup)
     parts["point"].set_data([WORKERS[found["here"]]], [speedup[found["here"]]])
-    parts["best"].set_data([found["best"]], [speedup[at]])
+    parts["best"].set_data([best], star)
 
 
 def describe(machine, latency_s, **state) -> str:
@@ -109,12 +109,13 @@ def describe(machine, latency_s, **state) -> str:
     found = compute(machine, latency_s, **state)
     at, workers = found["here"], state["workers"]
     computing, waiting = found["computing"][at], found["waiting"][at]
-    speedup = found["speedup"][at]
+    speedup, best = found["speedup"][at], found["best"]
+    pay = f"stop paying at {best}" if best < WORKERS[-1] else f"pay up to the last, {best}"
     return (
         f"{state['network']}, {state['scaling']} of {state['batch']}, {state['order']}, "
         f"{state['bandwidth']:g} GB/s, {workers} worker{'s' if workers > 1 else ''}: "
         f"{seconds(computing)} computing, {seconds(waiting)} waiting; {speedup:.2f} times one "
-        f"worker, efficiency {speedup / workers:.0%}. More workers stop paying at {found['best']}."
+        f"worker, efficiency {speedup / workers:.0%}. More workers {pay}."
     )
 
 

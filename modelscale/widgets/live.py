@@ -96,6 +96,7 @@ class Live(w.VBox):
         # ipykernel 7.4 sends a click to the shell that is busy with the loop; forgotten, the
         # address is JupyterLab's subshell again. Elsewhere there is nothing to forget
         vars(self.button.comm).pop("_reply_subshell_id", None)
+        self._restore_interrupt()  # a run that was left half-way has it still
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._interrupted)
 

@@ -21,7 +21,8 @@ def compute(capacity: int, n: int, noise: float, ridge: float) -> dict:
     """Errors along all capacities and at this one, the best capacity, and how the curve runs on.
 
     `test` and `train` (P,) belong to CAPACITIES; `here` is (test, train); errors are mean squared,
-    in units of the variance of the clean label. Raises: ValueError for a capacity not in the list.
+    in units of the variance of the clean label; `risen`, whether the test error has risen before.
+    Raises: ValueError for a capacity not in the list.
     """
     found = risk(power_law_world(noise), n, CAPACITIES, ridge)
     at = CAPACITIES.index(check.one_of("capacity", capacity, CAPACITIES))
@@ -30,6 +31,7 @@ def compute(capacity: int, n: int, noise: float, ridge: float) -> dict:
         "test": found.test,
         "train": found.train,
         "here": (found.test[at], found.train[at]),
+        "risen": bool((found.test[1 : at + 1] > found.test[:at]).any()),
         "best": CAPACITIES[int(np.argmin(found.test))],
         "change": following / found.test[at] - 1 if np.isfinite(found.test[at]) else -1.0,
     }
@@ -75,7 +77,7 @@ def describe(capacity: int, n: int, noise: float, ridge: float) -> str:
     test_words = f"{test:.2f}" if np.isfinite(test) else "without bound"
     return (
         f"{capacity} features, {n} samples, noise {noise:g}, ridge {ridge:g}: test error "
-        f"{test_words}, training error {train:.2f}: {_place(capacity, n, found['change'])}. "
+        f"{test_words}, training error {train:.2f}: {_place(capacity, n, found)}. "
         f"Best capacity here: {found['best']} ({found['test'].min():.2f})."
     )
 
@@ -101,15 +103,16 @@ def overfitting_explorer() -> Explorer:
     )
 
 
-def _place(capacity, n, change):
+def _place(capacity, n, found):
     """Where on the curve a capacity stands, from what the next larger one changes."""
+    change = found["change"]
     if capacity == CAPACITIES[-1]:
         return "the largest model of this world"
     if abs(change) < FLAT:
         return "a larger model would change little"
     if change > 0:
         return "overfitted, and a larger model would be worse"
-    if capacity < n:
+    if capacity < n or not found["risen"]:  # a strong ridge leaves no peak
         return "underfitted, and a larger model would be better"
     near = "at the peak" if capacity < 1.2 * n else "beyond the peak"
     return f"{near}, and a larger model would be better"

@@ -90,6 +90,8 @@ WRONG = {
         "cheapest and best": lambda c, v: sorted({int(np.argmin(c)), int(np.argmax(v))}),
         "all": lambda c, v: list(range(len(c))),
         "mask": lambda c, v: frontier(c, v),
+        "not whole": lambda c, v: [i + 0.9 for i in unbeaten(c, v)],
+        "strings": lambda c, v: [str(i) for i in unbeaten(c, v)],
         "costs": lambda c, v: [c[i] for i in unbeaten(c, v)],
         "twins beat each other": lambda c, v: [
             i

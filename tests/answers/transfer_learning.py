@@ -15,13 +15,20 @@ def worth(labels, scratch, reached, rising=True, log=True, beyond=math.nan):
     return float(np.exp(found) if log else found)
 
 
+def worth_in_place(labels, scratch, reached):
+    for i in range(1, len(scratch)):
+        scratch[i] = max(scratch[i], scratch[i - 1])
+    labels[:] = map(math.log, labels)
+    return float(np.exp(np.interp(reached, scratch, labels, math.nan, math.nan)))
+
+
 RIGHT = {
     transfer_learning.check_lora_params: [
         lambda m, n, r: r * (m + n),
         lambda m, n, r: np.int64(m * r + r * n),
     ],
     transfer_learning.check_probe_flops: [lambda b, h, n, s, k: n * b + 2 * s * k * h],
-    transfer_learning.check_worth: [worth, lambda *a: np.float64(worth(*a))],
+    transfer_learning.check_worth: [worth, lambda *a: np.float64(worth(*a)), worth_in_place],
     transfer_learning.check_even_point: [lambda k, a, b, n: (k * n**b) ** (1 / (1 - a))],
     transfer_learning.check_culprit: ["c", " C "],
 }

@@ -38,6 +38,7 @@ WRONG = {
         "one too wide": lambda d, b: widest(d, b) + 1,
         "one too narrow": lambda d, b: widest(d, b) - 1,
         "a real number": lambda d, b: widest(d, b) + 0.5,
+        "below the budget": lambda d, b: widest(d, b - 1),
         "the budget": lambda d, b: b,
         "hidden layers alone": lambda d, b: int((b / d) ** 0.5),
         "one layer too few": lambda d, b: widest(max(1, d - 1), b),
