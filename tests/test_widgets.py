@@ -288,3 +288,12 @@ def test_a_run_begun_twice_gives_the_interrupt_back():
         assert signal.getsignal(signal.SIGINT) is before
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_finished_picture_begins_at_the_first_record():
+    live = Live(600, loss="log", accuracy="linear")
+    for step in live.steps():
+        if step % 10 == 9:
+            live.log(loss=1 / (step + 1), accuracy=step / 600)
+    left, right = live._curves.picture.figure.axes
+    assert left.get_xlim() == (10, 600) and right.get_xlim() == (0, 600)

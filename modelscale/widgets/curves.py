@@ -82,7 +82,7 @@ class Curves:
     def _make_room(self, panel, ax, last):
         """Widens the vertical limits by half on the side a line left: each time costs a full draw.
 
-        The `last` time they close in on the lines.
+        The `last` time they close in on the lines, on the left, too, where steps are logarithmic.
         """
         log = self.panels[panel] == "log"
         ys = np.concatenate([[], *(line.get_ydata() for line in ax.lines)])
@@ -95,6 +95,9 @@ class Curves:
         new = (low - room if low <= bottom else bottom), (high + room if high >= top else top)
         if new != self._limits.get(panel):
             self._limits[panel] = new
+            first = min(line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()))
+            if last and log and first < self.total:
+                ax.set_xlim(left=first)
             ax.set_ylim(*((10.0 ** min(max(y, -200), 200) for y in new) if log else new))
 
 
