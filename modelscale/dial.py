@@ -172,7 +172,7 @@ def _round(seconds):
 
 def _seed():
     text = os.environ.get("MODELSCALE_SEED", "0")
-    if not text.isdigit():
+    if not text.isdecimal():
         raise ValueError(f"MODELSCALE_SEED={text!r}: it must be a whole number of at least 0.")
     return int(text)
 

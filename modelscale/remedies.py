@@ -49,11 +49,17 @@ class Pool:
 def pool(tasks: Sequence[Dataset], n_validation: int) -> Pool:
     """The Pool of these data sets; validation samples are the last of each training set.
 
-    Raises: ValueError if no training samples would be left.
+    Raises: ValueError if no training samples would be left, or for data of unequal sizes.
     Taught in: 04_overfitting.
     """
     most = min(len(task.y_train) for task in tasks) - 1
     cut = -check.integer("n_validation", n_validation, high=most)
+    sizes = [(tuple(task.x_train.shape), len(task.y_test)) for task in tasks]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"tasks with (x_train, test samples) {sizes}: they must be alike. Take one n_train "
+            "and one n_test for all."
+        )
     x, y = (torch.stack([getattr(t, part) for t in tasks]) for part in ("x_train", "y_train"))
     test = tuple(torch.stack([getattr(t, part) for t in tasks]) for part in ("x_test", "y_test"))
     return Pool((x[:, :cut], y[:, :cut]), (x[:, cut:], y[:, cut:]), test)

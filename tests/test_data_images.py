@@ -71,6 +71,7 @@ def test_any_visible_characters_can_be_classes(chars):
         {"chars": "a b"},
         {"chars": "a\n"},
         {"chars": "a\u4e00"},
+        {"chars": "a\u2800"},  # a blank of Braille
         {"chars": 10},
         {"size": 4},
         {"n_train": 0},

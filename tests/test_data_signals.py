@@ -126,6 +126,7 @@ def test_templates_are_the_classes():
     "wrong",
     [
         {"templates": np.zeros((10, 11))},
+        {"templates": np.zeros((10, 12))},
         {"templates": np.zeros(12)},
         {"templates": np.zeros((1, 12))},
         {"templates": np.full((3, 12), np.nan)},

@@ -55,6 +55,7 @@ def test_large_on_a_cpu_says_that_it_will_take_long(monkeypatch, capsys):
     [
         ("MODELSCALE_SIZE", "huge", "size='huge': it must be one of 'quick', 'default', 'large'"),
         ("MODELSCALE_SEED", "-1", "MODELSCALE_SEED='-1'"),
+        ("MODELSCALE_SEED", "²", "MODELSCALE_SEED='²'"),
         ("MODELSCALE_DEVICE", "tpu", "MODELSCALE_DEVICE='tpu'"),
     ],
 )

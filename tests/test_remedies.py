@@ -135,3 +135,8 @@ def test_a_record_after_the_last_step_is_refused():
     pool = remedies.pool([data.signals(200, 50)], 50)
     with pytest.raises(ValueError, match="records=20"):
         remedies.train_members([Member(0, 0, 100)], pool, 3, [3, 20])
+
+
+def test_data_of_unequal_sizes_are_refused():
+    with pytest.raises(ValueError, match="they must be alike"):
+        remedies.pool([data.signals(200, 50), data.signals(100, 50)], 50)

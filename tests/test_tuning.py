@@ -273,3 +273,8 @@ def test_a_network_that_fails_is_watched_no_longer():
     with pytest.raises(RuntimeError):
         Watch(model).outputs(torch.zeros(2, 7))
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_table_without_steps_has_no_drift():
+    with pytest.raises(ValueError, match="steps after the first"):
+        tuning.drift([])

@@ -163,6 +163,8 @@ def _glyphs(chars: str, size: int) -> Tensor:
         raise ValueError(f"chars={chars!r}: no font of matplotlib has them all. Leave some out.")
     fonts = [ImageFont.truetype(str(path), FONT_SIZE) for path in paths]
     bank = np.stack([[_bitmap(char, font) for font in fonts] for char in chars])
+    if blank := [char for char, drawn in zip(chars, bank, strict=True) if not drawn.any()]:
+        raise ValueError(f"chars={chars!r}: {blank} leave the page blank. Leave them out.")
     bank = torch.from_numpy(bank).float() / 255
     sharp = F.interpolate(bank, (2 * size, 2 * size), mode="bilinear", antialias=True)
     soft = F.interpolate(bank, (size // 2 + 2,) * 2, mode="bilinear", antialias=True)

@@ -154,8 +154,10 @@ def _checked(templates: np.ndarray | None) -> np.ndarray:
             f"templates of shape {rows.shape}: they must be (K, {TEMPLATE_POINTS}), a row for "
             f"each of K >= 2 classes. Resample each shape to {TEMPLATE_POINTS} points."
         )
-    if not np.isfinite(rows).all():
-        raise ValueError("templates hold nan or infinity: they must be finite numbers.")
+    if not (np.isfinite(rows).all() and rows.any()):
+        raise ValueError(
+            "templates hold nan or infinity, or only zeros: draw a shape for each class."
+        )
     return rows
 
 

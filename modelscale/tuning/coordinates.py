@@ -77,10 +77,11 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
 
     `step` defaults to the last. 0 is what muP asks for; 1 is a change that grows like the width.
 
-    Raises: ValueError for a step that is not in the table.
+    Raises: ValueError for a step that is not in the table, or a table without steps.
     Taught in: 03_tuning_at_scale.
     """
     steps = sorted({row["step"] for row in table} - {0})
+    check.integer("steps after the first, in table", len(steps), remedy="train for one at least")
     step = check.one_of("step", steps[-1] if step is None else step, steps)
     slopes = {}
     for layer in dict.fromkeys(row["layer"] for row in table):
