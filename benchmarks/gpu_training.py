@@ -30,7 +30,7 @@ WAYS = {  # format, compiled, steps between two records
     "bfloat16, compiled": ("bfloat16", True, 12),
 }
 # Dense bfloat16 FLOP/s, published: H100 SXM and H200, NVIDIA's datasheets of 2023; A100, of 2020.
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+PEAKS = {"H100 80GB HBM3": 989e12, "H200": 989e12, "A100": 312e12}
 
 
 def main():

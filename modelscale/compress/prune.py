@@ -24,7 +24,8 @@ def prune(model, share: float, by: str = "magnitude", seed: int = 0):
 
     Raises: ValueError for a share outside 0 to 1 (1 excluded), another `by`, or a model without
     weights to cut.
-    Source: Han 2015 (Learning both weights and connections), section 3.
+    Source: Han 2015 (Learning both weights and connections), section 3, there with a threshold for
+    each layer; Blalock 2020 (What is the state of neural network pruning?) for all at once.
     Taught in: 07_efficiency.
     """
     check.number("share", share, above=False, remedy="0.9 cuts nine weights of ten")

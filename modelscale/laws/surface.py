@@ -57,7 +57,7 @@ def fit_loss_surface(N, D, loss, delta: float = 1e-3) -> LossSurface:
 
     Raises: ValueError for values that are not positive and finite, unequal lengths, fewer than six
     different points, or fewer than three different N or D.
-    Source: Hoffmann 2022, section 3.3 and appendix D.3.
+    Source: Hoffmann 2022, section 3.3 and appendix D.2.
     Taught in: 02_scaling_laws.
     """
     points, scale = _scaled(N, D, loss, delta)

@@ -24,7 +24,8 @@ class GPT(nn.Module):
     it. `for_training` says how the blocks train.
 
     Raises: ValueError (in forward) for more tokens than the context.
-    Source: Radford 2019 (GPT-2), its initialisation included.
+    Source: Radford 2019 (GPT-2), with its scaling of residual layers; 0.02 as in its released code,
+    here for positions, too (there 0.01).
     """
 
     def __init__(self, shape: count.Transformer):
