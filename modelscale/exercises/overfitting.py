@@ -14,7 +14,7 @@ from .base import differs, exercise, nothing_yet, wrong_letter
 def check_errors_below_the_peak(answer):
     """Whether `answer(n, p, noise)` is (training, test) error of p < n sufficient features."""
     for n, p, noise in ((100, 20, 0.5), (400, 300, 2.0), (1000, 10, 0.1)):
-        call = f"errors({n}, {p}, {noise:g})"
+        call = f"errors_below_the_peak({n}, {p}, {noise:g})"
         got = answer(n, p, noise)
         if got is None or got is ...:
             return nothing_yet(call)
@@ -69,7 +69,7 @@ def check_calibration_error(answer):
         confidence = rng.random(n) ** 0.5
         correct = rng.random(n) > 0.8 * confidence  # too unsure in some bins, too sure in others
         wanted = _calibration_error(confidence, correct, bins)
-        call = f"calibration_error({n} samples, bins={bins})"
+        call = f"expected_calibration_error({n} samples, bins={bins})"
         if wrong := differs(call, answer(confidence, correct, bins), wanted):
             return wrong
     return None

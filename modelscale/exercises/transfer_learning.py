@@ -73,7 +73,7 @@ def check_worth(answer):
         (rising, 0.1, math.nan),
     ):
         got = answer(list(labels), list(scratch), reached)
-        call = f"worth({labels}, {scratch}, {reached})"
+        call = f"worth_of({labels}, {scratch}, {reached})"
         if math.isnan(wanted):
             number = isinstance(got, float | np.floating)
             if not (number and math.isnan(got)):

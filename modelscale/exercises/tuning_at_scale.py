@@ -45,7 +45,7 @@ def check_vertex(answer):
     """Whether `answer(log2_lr, left, middle, right)` is log2 of the best rate, octaves apart."""
     for k, losses in ((-5, (3.0, 1.0, 3.0)), (-7, (2.0, 1.5, 1.6)), (3, (1.2, 1.0, 1.9))):
         wanted = tuning.best_lr([2.0 ** (k + i) for i in (-1, 0, 1)], losses)
-        call = f"vertex({k}, {', '.join(map(str, losses))})"
+        call = f"best_of_three({k}, {', '.join(map(str, losses))})"
         if wrong := differs(call, answer(k, *losses), wanted):
             return wrong
     return None
