@@ -21,7 +21,7 @@ from modelscale.files import write_whole
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "results" / "notebooks.json"
 RUNTIMES = ROOT / "modelscale" / "runtimes.json"
-LINE = re.compile(r"([\d.]+) s, ([\d.]+) MiB")
+LINE = re.compile(r"([\d.]+) s, ([\d,.]+) MiB")
 
 
 def main():
@@ -29,10 +29,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sizes", nargs="*", default=["quick", "default"], choices=SIZES)
-    parser.add_argument("--only", nargs="*", default=[], help="the others keep their results")
+    parser.add_argument("--only", nargs="*", default=[], help="all else keeps its results")
     args = parser.parse_args()
     probe = median(probe_s() for _ in range(9))
-    before = json.loads(OUT.read_text())["notebooks"] if args.only else {}
+    before = json.loads(OUT.read_text())["notebooks"] if OUT.exists() else {}
     result = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "notebooks": before}
     recorded = json.loads(RUNTIMES.read_text())
     here = {"probe_s": round(probe, 4), "machine": describe_machine()}
@@ -56,7 +56,7 @@ def run_once(name, size) -> tuple:
     command = [sys.executable, ROOT / "scripts" / "notebooks.py", "--only", name, "--check"]
     done = subprocess.run([*command, "--size", size], check=True, capture_output=True, text=True)
     line = next(line for line in done.stdout.splitlines() if f"notebooks/{name}" in line)
-    return tuple(float(x) for x in LINE.search(line).groups())
+    return tuple(float(x.replace(",", "")) for x in LINE.search(line).groups())
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ def fit(x: np.ndarray, y: np.ndarray, ridge: float = 0.0) -> np.ndarray:
     """The weights of ridge regression, of least norm where the ridge is 0.
 
     Shapes: x (n, p), y (n,) or (n, K) -> (p,) or (p, K).
+    Raises: ValueError for a negative ridge.
     Taught in: 04_overfitting.
     """
     check.number("ridge", ridge, above=False)
