@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from modelscale import count, parallel
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.machine import interpolate
 from modelscale.parallel import clock
@@ -98,4 +98,5 @@ def load() -> float | None:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from lab import IS_READY, PANEL, open_chromium, private_settings
 
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,4 +100,5 @@ def wait_for(url):
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modelscale import count, data, models
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
@@ -89,4 +89,5 @@ def plain_loop(width, steps) -> float:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -209,4 +209,7 @@ def plain_gpt(width):
 
 
 if __name__ == "__main__":
+    from modelscale.dial import settle
+
+    settle()
     main()

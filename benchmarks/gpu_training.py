@@ -96,4 +96,7 @@ def reached(case, way, rounds) -> dict:
 
 
 if __name__ == "__main__":
+    from modelscale.dial import settle
+
+    settle()
     main()

@@ -24,7 +24,7 @@ from statistics import median
 import nbclient
 import nbformat
 
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 
 RESULT = Path(__file__).resolve().parent / "results" / "launch.json"
@@ -120,4 +120,5 @@ def spread(seconds) -> dict:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from modelscale.dial import SIZES, describe_machine, probe_s
+from modelscale.dial import SIZES, describe_machine, probe_s, settle
 from modelscale.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,4 +60,5 @@ def run_once(name, size) -> tuple:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -17,7 +17,7 @@ import numpy as np
 import torch.distributed as dist
 
 from modelscale import parallel
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.machine import interpolate
 from modelscale.parallel import clock, ring
@@ -66,4 +66,5 @@ def compare(ranks: int, launches: int) -> dict:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.parallel import schedule
 from modelscale.parallel.simulate import Costs, simulate
@@ -51,4 +51,5 @@ def once(name, chunks) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
+    settle()
     main()

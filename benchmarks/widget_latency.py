@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lab import Notebook, jupyterlab, notebook_of, open_chromium
 
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 
 RESULT = Path(__file__).parent / "results" / "widget_latency.json"
@@ -146,4 +146,5 @@ def summary(moves: list[float]) -> dict:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from modelscale import count, data, models
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
@@ -103,4 +103,5 @@ def steps_to(history, target: float) -> float | None:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, models
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
@@ -85,4 +85,5 @@ def recipe(n: int) -> Recipe:
 
 
 if __name__ == "__main__":
+    settle()
     main()

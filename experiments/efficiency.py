@@ -20,7 +20,7 @@ import torch
 
 from modelscale import compress, count, data, growth, latency, models
 from modelscale.compress.variants import BIG, Variant
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.latency import latency_s, products_s
 from modelscale.train import Recipe, evaluate, fit
@@ -267,4 +267,5 @@ PARTS = {
 }
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from modelscale import data
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.transfer import encoder
 
@@ -114,4 +114,5 @@ def _scaled(values):
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, models
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit
 
@@ -160,4 +160,5 @@ def windows(text) -> list:
 
 
 if __name__ == "__main__":
+    settle()
     main()

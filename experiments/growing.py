@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, growth, models, transfer
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
@@ -173,4 +173,5 @@ def source() -> data.Dataset:
 
 
 if __name__ == "__main__":
+    settle()
     main()

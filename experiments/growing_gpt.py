@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, growth, models
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit
 from modelscale.train.loop import step_flops
@@ -134,4 +134,5 @@ def text() -> data.Text:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, growth, models
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
@@ -97,4 +97,5 @@ def step_flops(shape) -> int:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from modelscale import laws
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 
 OUT = Path(__file__).parents[1] / "notebooks" / "results" / "law_coverage.json"
@@ -108,4 +108,5 @@ def timed() -> dict:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from modelscale import count, data, models, transfer
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit
 
@@ -205,4 +205,5 @@ def held_out(pool, few, n, seed) -> data.Dataset:
 
 
 if __name__ == "__main__":
+    settle()
     main()

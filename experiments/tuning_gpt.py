@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, models, tuning
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit
 
@@ -83,4 +83,5 @@ def train(kind, width, lr, seed, text) -> dict:
 
 
 if __name__ == "__main__":
+    settle()
     main()

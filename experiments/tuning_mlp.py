@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, models, tuning
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, fit_many
 
@@ -75,4 +75,5 @@ def rounded(loss):
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from modelscale import count, data, models
-from modelscale.dial import describe_machine
+from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit_many
 
@@ -72,4 +72,5 @@ def best_of_rates(shape, task, test) -> dict:
 
 
 if __name__ == "__main__":
+    settle()
     main()

@@ -6,6 +6,7 @@ allowed and what to do.
 
 import math
 from numbers import Integral, Real
+from typing import NoReturn
 
 
 def integer(name: str, value, low: int = 1, high: int | None = None, remedy: str = "") -> int:
@@ -18,7 +19,7 @@ def integer(name: str, value, low: int = 1, high: int | None = None, remedy: str
         allowed = f"a whole number of at least {low}" + (
             f", at most {high}" if high is not None else ""
         )
-        raise ValueError(_message(name, value, allowed, remedy))
+        refuse(name, value, allowed, remedy)
     return int(value)
 
 
@@ -30,7 +31,7 @@ def number(name: str, value, low: float = 0.0, above: bool = True, remedy: str =
     real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not real or value < low or (above and value == low):
         allowed = f"a finite number {'above' if above else 'of at least'} {low:g}"
-        raise ValueError(_message(name, value, allowed, remedy))
+        refuse(name, value, allowed, remedy)
     return float(value)
 
 
@@ -45,7 +46,7 @@ def one_of(name: str, value, allowed, remedy: str = ""):
         found = False
     if not found:
         words = ", ".join(repr(choice) for choice in allowed)
-        raise ValueError(_message(name, value, f"one of {words}", remedy))
+        refuse(name, value, f"one of {words}", remedy)
     return value
 
 
@@ -58,10 +59,11 @@ def divides(part_name: str, part: int, whole_name: str, whole: int, remedy: str 
         divisors = [k for k in range(1, min(whole, 4096) + 1) if whole % k == 0]
         near = sorted(sorted(divisors, key=lambda k: abs(k - part))[:3])
         allowed = f"a divisor of {whole_name}={whole} (near it: {', '.join(map(str, near))})"
-        raise ValueError(_message(part_name, part, allowed, remedy))
+        refuse(part_name, part, allowed, remedy)
     return part
 
 
-def _message(name, value, allowed, remedy):
+def refuse(name: str, value, allowed: str, remedy: str = "") -> NoReturn:
+    """Raise the ValueError that names the value got, the values allowed and what to do."""
     text = f"{name}={value!r}: it must be {allowed}"
-    return f"{text}. {remedy[:1].upper() + remedy[1:]}." if remedy else f"{text}."
+    raise ValueError(f"{text}. {remedy[:1].upper() + remedy[1:]}." if remedy else f"{text}.")

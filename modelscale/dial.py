@@ -1,8 +1,9 @@
 """The one dial of the course: size of the experiments, device, seed, and one thread a process.
 
-Importing this module sets torch to one intra-op thread: with two, on a busy two-core machine, small
-networks train many times slower. `threads` is the one way to use more. It also asks Linux's
-allocator to keep freed memory, since training frees and wants the same arrays at every step.
+Torch gets one intra-op thread: with two, on a busy two-core machine, small networks train many
+times slower. `threads` is the one way to use more. Linux's allocator is asked to keep freed memory,
+since training frees and wants the same arrays at every step. Importing sets none of it: `start`
+does, `settle` for scripts, and each rank for itself.
 """
 
 import contextlib
@@ -22,22 +23,6 @@ import torch
 
 from . import check
 
-
-def _keep_freed_memory():
-    """Nothing: lets glibc keep freed blocks of up to 32 MB, where the C library is glibc.
-
-    Otherwise each large array is given back to the system when freed, and every page of the next
-    one is fetched anew. Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 32 * 2**20)
-        mallopt(-1, 2**30)
-
-
-torch.set_num_threads(1)
-_keep_freed_memory()
-
 SIZES = ("quick", "default", "large")
 
 
@@ -45,6 +30,7 @@ SIZES = ("quick", "default", "large")
 class Dial:
     """What every experiment of a notebook takes its sizes from; made by `start`."""
 
+    notebook: str  # the name of its file, without the ending
     size: str  # "quick" (slow laptops, demos), "default" or "large" (a GPU)
     device: torch.device  # where the networks are
     seed: int  # base seed: every other seed is derived from it
@@ -59,6 +45,9 @@ class Dial:
         return [1000 * self.seed + i for i in range(n)]
 
 
+started: Dial | None = None  # the dial of this kernel, once `start` has made it
+
+
 def start(notebook: str, size: str | None = None, seed: int | None = None) -> Dial:
     """The dial; prints the machine and how long `notebook` will take here.
 
@@ -68,10 +57,12 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
 
     Raises: ValueError for an unknown notebook, size or device.
     """
+    global started
     size = size or os.environ.get("MODELSCALE_SIZE") or "default"
     check.one_of("size", size, SIZES, "set it in the call or in MODELSCALE_SIZE")
     seed = _seed() if seed is None else seed
-    dial = Dial(size, _device(size), check.integer("seed", seed, 0))
+    started = dial = Dial(notebook, size, _device(size), check.integer("seed", seed, 0))
+    settle()
     _use_style()
     _import_whole("torch._dynamo")  # which torch imports in making the first optimizer
     print(f"modelscale: size {size} of {', '.join(SIZES)}; seed {seed}; device {dial.device}")
@@ -80,8 +71,21 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
     return dial
 
 
+def settle() -> None:
+    """Set torch to one intra-op thread, and let glibc keep freed blocks of up to 32 MB.
+
+    Otherwise each large array is given back to the system when freed, and every page of the next
+    one is fetched anew. Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
+    """
+    torch.set_num_threads(1)
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 32 * 2**20)
+        mallopt(-1, 2**30)
+
+
 def _import_whole(name: str) -> None:
-    """Nothing: imports the module `name`; an interrupt waits until that is done.
+    """Import the module `name` whole; an interrupt waits until that is done.
 
     A module interrupted half-way stays broken until the kernel is restarted, as sympy did when a
     learner stopped the first training of a notebook.

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Nothing: puts `text` into `path`; cut off, or done by two at once, it leaves a whole file."""
+    """Put `text` into `path`; cut off, or done by two at once, it leaves a whole file."""
     part = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
         part.write_text(text, "utf-8", newline="\n")

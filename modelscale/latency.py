@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from . import check, machine
-from . import dial as _dial  # noqa: F401  one intra-op thread
 from .compress import Int8Linear
 
 SHORTEST_S = 2e-3  # shorter passes are repeated within one timing

@@ -9,7 +9,6 @@ longer of working and starting.
 
 import json
 import math
-import os
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
@@ -25,16 +24,17 @@ from .count import MLP, Transformer
 from .count.operations import UPDATE, Operation, training_step
 from .dial import describe_machine
 from .files import write_whole
+from .timing import thread_s
 from .train import Recipe
 from .train.loop import make_optimizer, train_step
 
+median_s = thread_s  # until the notebooks name it by itself
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 PRODUCT_SIZES = {  # n of n x n products; a GPU is full only on large ones
     "cpu": (8, 16, 32, 64, 128, 256, 512, 1024),
     "cuda": (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
 }
 PRODUCT_LIMIT_S = 0.1  # slower products are not measured: a machine without bfloat16 needs seconds
-SHORTEST_S = 1e-4  # shorter work is repeated within one timing
 COPY_BYTES = {  # 16 KB to 268 MB, or 1.1 GB: beyond all but the largest caches
     "cpu": tuple(4**k for k in range(7, 15)),
     "cuda": tuple(4**k for k in range(7, 16)),
@@ -186,14 +186,14 @@ def product_rate(n: int, dtype: str, device="cpu", seconds=0.1) -> float:
     """The FLOP/s of n x n matrix products in `dtype`: 2 n^3 over the median time."""
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(n, n, generator=generator).to(device, DTYPES[dtype])
-    return 2 * n**3 / median_s(lambda: a @ a, device, seconds)
+    return 2 * n**3 / thread_s(lambda: a @ a, device, seconds)
 
 
 def copy_rate(moved_bytes: int, device="cpu", seconds=0.1) -> float:
     """The bytes/s at which an operation reads one array and writes another."""
     x = torch.ones(moved_bytes // 8, device=device)  # half is read, half is written, 4 bytes each
     y = torch.empty_like(x)
-    return moved_bytes / median_s(lambda: torch.add(x, 1.0, out=y), device, seconds)
+    return moved_bytes / thread_s(lambda: torch.add(x, 1.0, out=y), device, seconds)
 
 
 def step_s(shape, batch_size: int, device="cpu", seconds=0.3, precision="float32") -> float:
@@ -207,32 +207,7 @@ def step_s(shape, batch_size: int, device="cpu", seconds=0.3, precision="float32
     else:
         x = torch.randn(batch_size, shape.n_in, generator=generator).to(device)
         y = torch.randint(shape.n_out, (batch_size,), generator=generator).to(device)
-    return median_s(lambda: train_step(network, optimizer, x, y, recipe), device, seconds)
-
-
-def median_s(work, device="cpu", seconds=0.1, least=5) -> float:
-    """The median seconds of one call of `work`, over about `seconds` and at least `least` calls.
-
-    On a CPU these are the thread's own seconds, so that other programs do not count; on an idle
-    machine they are those of a clock. Quick work is repeated until it can be timed.
-    """
-    on_gpu = torch.device(device).type == "cuda"
-    wait = torch.cuda.synchronize if on_gpu else (lambda: None)
-    # Windows counts a thread's time in steps of 16 ms, too coarse
-    clock = time.perf_counter if on_gpu or os.name == "nt" else time.thread_time
-    work(), wait()
-    repeats, times, end = 1, [], time.perf_counter() + seconds
-    while len(times) < least or time.perf_counter() < end:
-        begin = clock()
-        for _ in range(repeats):
-            work()
-        wait()
-        took = clock() - begin
-        if took < SHORTEST_S:  # too short to time: not counted
-            repeats *= 2
-        else:
-            times.append(took / repeats)
-    return median(times)
+    return thread_s(lambda: train_step(network, optimizer, x, y, recipe), device, seconds)
 
 
 def interpolate(table, x: float) -> float:

@@ -24,7 +24,7 @@ LONG_TIMES = {86_400: "days", 3_600: "h", 60: "min"}  # seconds in each
 
 
 def use_style() -> None:
-    """Nothing: makes the style of the course the style of every figure from here on."""
+    """Make the style of the course the style of every figure from here on."""
     matplotlib.style.use(STYLE)
     shell = get_ipython()
     if shell is not None and hasattr(shell, "kernel"):
@@ -32,10 +32,11 @@ def use_style() -> None:
         shell.run_line_magic("config", "InlineBackend.print_figure_kwargs = {'bbox_inches': None}")
 
 
-def band(ax: Axes, x, runs, label: str, **line) -> Line2D:
+def band(ax: Axes, x, runs, label: str, guess: tuple | None = None, **line) -> Line2D:
     """The line of the median over seeds, with a band from the lowest to the highest seed.
 
-    `line` goes to `Axes.plot`.
+    `guess` is the reader's, as (x, y), drawn as a diamond; nothing where one is None. `line` goes
+    to `Axes.plot`.
     Shapes: x (X,), runs (S, X), S at least 3.
     Raises: ValueError for fewer than 3 seeds, or a row whose length is not that of `x`.
     """
@@ -50,6 +51,8 @@ def band(ax: Axes, x, runs, label: str, **line) -> Line2D:
     (median,) = ax.plot(x, np.median(runs, axis=0), label=label, **line)
     low, high = runs.min(axis=0), runs.max(axis=0)
     ax.fill_between(x, low, high, color=median.get_color(), alpha=0.2, linewidth=0)
+    if guess and None not in guess:
+        ax.plot(*guess, "D", fillstyle="none", color=median.get_color(), label="your guess")
     return median
 
 
@@ -91,7 +94,7 @@ def heat(
 
 
 def set_heat(drawn: tuple[AxesImage, list[Text]], values, number="{:.2g}") -> None:
-    """Nothing: puts new values of the same shape into what `heat` returned."""
+    """Put new values of the same shape into what `heat` returned."""
     image, texts = drawn
     values = np.asarray(values, dtype=float)
     image.set_data(values)
@@ -102,8 +105,10 @@ def set_heat(drawn: tuple[AxesImage, list[Text]], values, number="{:.2g}") -> No
         text.set_color(_readable_on(colour))
 
 
-def annotate_kind(ax: Axes, kind: str, seeds: int | None = None) -> Text:
+def annotate_kind(ax: Axes, kind: str, seeds: int | None = None, guess=None, along="y") -> Text:
     """The small text at the top right of `ax` that says where its numbers come from.
+
+    `guess` is the reader's, a number on the axis `along`, drawn as a dashed line; None draws none.
 
     Raises: ValueError for a kind that is not measured, simulated, published or computed.
     """
@@ -111,6 +116,10 @@ def annotate_kind(ax: Axes, kind: str, seeds: int | None = None) -> Text:
     if seeds is not None:
         check.integer("seeds", seeds)
         words += f", {seeds} seed{'s' if seeds > 1 else ''}"
+    if guess is not None:
+        draw = ax.axhline if check.one_of("along", along, ("x", "y")) == "y" else ax.axvline
+        draw(guess, color="0.3", linestyle="--", marker="", linewidth=1)
+        words += "; dashed: your guess"
     return ax.set_title(words, loc="right", fontsize="x-small", color="0.3")
 
 

@@ -14,10 +14,23 @@ from pathlib import Path
 import nbformat
 
 from lint_links import broken_links, headings, prose
+from modelscale.course.claims import FAILED, HELD
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES_MAX, LINES_LONG, LONG_SHARE, WIDTH = 30, 20, 0.10, 88
 WORDS_PER_LINE = (5, 12)
+WORDS_MAX, CELLS_MAX, CLAIMS_MAX = 2500, 35, 12  # one sitting
+UNCUT = {  # not yet cut to a sitting
+    "01_vertical_scaling",
+    "02_scaling_laws",
+    "03_tuning_at_scale",
+    "04_overfitting",
+    "05_transfer_learning",
+    "06_growing_models",
+    "07_efficiency",
+    "08_data_parallel",
+    "09_model_parallel",
+}
 BYTES_MAX = 2.5e6
 IGNORE = "nbval-ignore-output"
 HOME = re.compile(r"/home/\w|/Users/\w|/root\b|[A-Za-z]:\\+Users\\")
@@ -35,6 +48,7 @@ def lint(path: Path, runtimes_s: dict) -> list[str]:
     found += broken_links(notebook, path)
     found += file_size(path.stat().st_size)
     found += runtime_line(notebook, path.stem, runtimes_s) if course else []
+    found += one_sitting(notebook) if course and path.stem not in UNCUT else []
     return [f"{path.parent.name}/{path.name}, {message}" for message in found]
 
 
@@ -158,6 +172,23 @@ def prose_and_code(notebook) -> Iterator[str]:
     low, high = WORDS_PER_LINE
     if code and not low <= words / code <= high:
         yield f"{words} words for {code} lines of code: {words / code:.1f}, not {low} to {high}"
+
+
+def one_sitting(notebook) -> Iterator[str]:
+    """A notebook that is longer than a sitting, claims too much, or claims what does not hold."""
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    claims = [line for _, out in _outputs(notebook) for line in _text(out).splitlines()]
+    claims = [line for line in claims if line.startswith((HELD, FAILED))]
+    for what, n, most in (
+        ("words", words, WORDS_MAX),
+        ("code cells", len(_code(notebook)), CELLS_MAX),
+        ("claims", len(claims), CLAIMS_MAX),
+    ):
+        if n > most:
+            yield f"{n:,} {what}, at most {most:,} in one sitting"
+    for line in claims:
+        if line.startswith(FAILED):
+            yield f"a claim that does not hold is stored: {line}"
 
 
 def runtime_line(notebook, stem: str, runtimes_s: dict) -> Iterator[str]:

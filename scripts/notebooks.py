@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1 if missing else 0
     with tempfile.TemporaryDirectory() as own:  # not the user's start-up files and history
         os.environ["IPYTHONDIR"] = own
+        os.environ["MODELSCALE_LEDGER"] = str(Path(own) / "guesses.json")  # an empty one
         return 0 if all(run(path, write=not args.check) for path in paths) else 1
 
 
@@ -123,8 +124,8 @@ class PeakMemory(threading.Thread):
 def clean(notebook):
     """The notebook without what differs from run to run or from machine to machine.
 
-    Outputs, execution counts and cell ids stay. Widget state and views (where a picture stands
-    beside them), timestamps and the kernel's versions go.
+    Outputs, execution counts and cell ids stay. Widget state and views (where a picture or a text
+    stands beside them), timestamps and the kernel's versions go.
     """
     keep = {key: value for key, value in notebook.metadata.items() if key == "modelscale"}
     notebook.metadata = nbformat.from_dict(
@@ -134,7 +135,7 @@ def clean(notebook):
         for key in ("execution", "ExecuteTime", "collapsed", "scrolled", "trusted", "vscode"):
             cell.metadata.pop(key, None)
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
+            if {"image/png", "text/plain"} & set(output.get("data", {})):
                 output.data.pop(WIDGET, None)  # its model is gone, and some pages show only that
     return notebook
 

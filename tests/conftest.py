@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -14,8 +16,21 @@ NO_BROWSER = "no Chromium: install chromium or google-chrome, or set CHROMIUM to
 
 
 def pytest_configure(config):
-    """Notebooks lie outside this folder, so what is theirs goes into a plugin."""
+    """Notebooks lie outside this folder, so what is theirs goes into a plugin; they, too, guess
+    in a ledger of their own.
+    """
     config.pluginmanager.register(PlainReports())
+    own = tempfile.TemporaryDirectory()
+    config.add_cleanup(own.cleanup)
+    os.environ["MODELSCALE_LEDGER"] = str(Path(own.name) / "guesses.json")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """What `start` does in a notebook, and each rank for itself."""
+    from modelscale.dial import settle
+
+    settle()
 
 
 class PlainReports:

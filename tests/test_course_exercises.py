@@ -14,8 +14,8 @@ import pytest
 
 import answers
 from modelscale import exercises
-from modelscale.exercises import Verdict
-from modelscale.exercises.base import LATER
+from modelscale.course import Verdict
+from modelscale.course.checkers import LATER
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CALL = re.compile(r"\b(check_\w+)\(")

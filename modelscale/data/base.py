@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import check, dial  # noqa: F401
+from .. import check
 
 STREAMS = ("train", "test", "calibrate", "labels", "positions")  # never mixed with one another
 CHUNK = 1000  # samples drawn by one generator; another size would give other samples

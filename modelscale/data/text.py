@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import check, dial  # noqa: F401
+from .. import check
 
 # Folders of other people's packages and of tests, and of tables and programs apart.
 PACKAGES_TESTS = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}

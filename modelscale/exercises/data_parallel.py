@@ -5,8 +5,8 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 from .. import models
+from ..course.checkers import differs, exercise, nothing_yet
 from ..parallel import data
-from .base import differs, exercise, nothing_yet
 
 SUSPECTS = ("a", "b", "c", "d")
 _FAULTS = dict(zip(SUSPECTS, ("scale", "order", "means", "average"), strict=True))

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .base import differs, exercise, nothing_yet, wrong_letter
+from ..course.checkers import differs, exercise, nothing_yet, wrong_letter
 
 
 @exercise("count how many of the new units copy the same old one, and divide 1 by that number.")

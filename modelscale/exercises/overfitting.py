@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .base import differs, exercise, nothing_yet, wrong_letter
+from ..course.checkers import differs, exercise, nothing_yet, wrong_letter
 
 
 @exercise(

@@ -6,7 +6,7 @@ Legend: N parameters, D tokens, C training FLOPs, C = 6 N D.
 import numpy as np
 
 from .. import laws
-from .base import differs, exercise, wrong_letter
+from ..course.checkers import differs, exercise, wrong_letter
 
 PUBLISHED = (laws.HOFFMANN_2022, laws.BESIROGLU_2024)
 

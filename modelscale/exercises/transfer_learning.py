@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .base import differs, exercise, wrong_letter
+from ..course.checkers import differs, exercise, wrong_letter
 
 
 @exercise("A takes the inputs down to `rank` numbers, B takes those up to the outputs.")

@@ -3,8 +3,8 @@
 import math
 
 from .. import tuning
+from ..course.checkers import differs, exercise, wrong_letter
 from ..tuning import Rule
-from .base import differs, exercise, wrong_letter
 
 ROLES = ("input", "hidden", "output", "vector")
 

@@ -1,7 +1,7 @@
 """Checkers of the exercises in 01_vertical_scaling."""
 
 from .. import count
-from .base import differs, exercise, wrong_letter
+from ..course.checkers import differs, exercise, wrong_letter
 
 
 @exercise(

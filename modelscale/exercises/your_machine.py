@@ -1,6 +1,6 @@
 """Checkers of the exercises in 00_your_machine."""
 
-from .base import differs, exercise, wrong_letter
+from ..course.checkers import differs, exercise, wrong_letter
 
 
 @exercise("2 n^3 operations; three n x n matrices moved, each number bytes_per_value bytes.")

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from .. import check, count
-from .. import dial as _dial  # noqa: F401  one intra-op thread
 from .experts import Mixture, balance_loss, expert_load
 from .generate import Cache, generate
 from .gpt import GPT, Attention, Block, FeedForward, rotary_table, rotate

@@ -33,7 +33,7 @@ def device():
 
 
 def report(done: int, total: int, **values) -> None:
-    """Nothing: tells how far this rank is (`done` of `total`), with values such as its loss.
+    """Tell how far this rank is (`done` of `total`), with values such as its loss.
 
     Under `run` the caller sees one line a rank that changes in place, at most four times a second.
     In a shell rank 0 prints a line, at most once a second. The last report always appears.
@@ -86,7 +86,7 @@ def parsed(fn: Callable, arguments: list[str] | None = None) -> dict:
 
 
 def join_group(timeout_s: float | None = None) -> None:
-    """Nothing: initialises the process group that torchrun's environment describes.
+    """Initialise the process group that torchrun's environment describes.
 
     CPU tensors travel by gloo; where each rank has a GPU of its own, its tensors travel by nccl.
     One thread computes. `timeout_s` is how long a collective may take, torch's own default if None.
@@ -94,7 +94,9 @@ def join_group(timeout_s: float | None = None) -> None:
     import torch
     import torch.distributed as dist
 
-    torch.set_num_threads(1)
+    from ..dial import settle
+
+    settle()
     gpus = _gpus_suffice()
     if gpus:
         torch.cuda.set_device(device())
@@ -110,7 +112,7 @@ def join_group(timeout_s: float | None = None) -> None:
 
 
 def keep_to_loopback(env) -> None:
-    """Nothing: in the environment `env`, gloo is told to use the loopback interface alone."""
+    """Tell gloo, in the environment `env`, to use the loopback interface alone."""
     env.pop("GLOO_SOCKET_IFNAME", None)
     if sys.platform in _LOOPBACK:
         env["GLOO_SOCKET_IFNAME"] = _LOOPBACK[sys.platform]

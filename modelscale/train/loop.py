@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import check
-from .. import dial as _dial  # noqa: F401  one intra-op thread
 from . import checkpoint, states
 from .recipe import History, Recipe
 

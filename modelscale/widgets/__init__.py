@@ -1,7 +1,5 @@
-"""What a notebook moves and watches: explorers with sliders, and live training curves."""
+"""Explorers of notebooks that have not moved into `course` yet."""
 
-from .controls import Choice, choice
-from .explorer import Explorer
-from .live import Live
+from ..course import Choice, Explorer, Live, choice
 
 __all__ = ["Choice", "Explorer", "Live", "choice"]

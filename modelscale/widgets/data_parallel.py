@@ -10,12 +10,12 @@ import ipywidgets as w
 import numpy as np
 
 from .. import count
+from ..course.controls import choice
+from ..course.explorer import Explorer
 from ..machine import predict_step
 from ..parallel.ring import Link
 from ..parallel.speedup import step_time
 from ..plot import seconds
-from .controls import choice
-from .explorer import Explorer
 
 NETWORKS = {
     "convolutions": count.ConvNet(3, 48, n_stride=1),

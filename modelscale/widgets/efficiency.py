@@ -11,8 +11,8 @@ import numpy as np
 
 from .. import check
 from ..compress.variants import Variant
-from .controls import choice
-from .explorer import Explorer
+from ..course.controls import choice
+from ..course.explorer import Explorer
 
 LIMITS_MS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 LIMITS_MB = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)

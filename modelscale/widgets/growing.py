@@ -11,9 +11,9 @@ import ipywidgets as w
 import numpy as np
 
 from .. import check
+from ..course.controls import choice
+from ..course.explorer import Explorer
 from ..plot import si
-from .controls import choice
-from .explorer import Explorer
 
 KINDS = ("equal copies", "unequal copies", "fresh neurons")  # ways to grow
 TOP = 1.9  # of the loss axis, in nats

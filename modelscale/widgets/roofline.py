@@ -4,9 +4,9 @@ import ipywidgets as w
 import numpy as np
 
 from ..count.operations import Operation
+from ..course.controls import choice
+from ..course.explorer import Explorer
 from ..plot import seconds, si
-from .controls import choice
-from .explorer import Explorer
 
 KINDS = ("matrix x matrix", "matrix x vector", "addition")
 SIZES = tuple(2**k for k in range(3, 13))

@@ -10,9 +10,9 @@ import ipywidgets as w
 import numpy as np
 
 from .. import check
+from ..course.controls import choice
+from ..course.explorer import Explorer
 from ..plot import si
-from .controls import choice
-from .explorer import Explorer
 
 BUDGETS = tuple(10 ** (half / 2) for half in range(34, 53))  # 1e17 to 1e26 FLOPs
 STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))

@@ -2,12 +2,12 @@
 
 import ipywidgets as w
 
+from ..course.controls import choice
+from ..course.explorer import Explorer
 from ..parallel.gantt import draw_timeline, key, place_timeline
 from ..parallel.schedule import NAMES, bubble_law, build
 from ..parallel.simulate import Costs, simulate
 from ..parallel.timeline import Timeline
-from .controls import choice
-from .explorer import Explorer
 
 STAGES = (2, 4, 8)
 MICRO_BATCHES = (4, 8, 16, 32)

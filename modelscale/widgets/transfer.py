@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import check
-from .controls import choice
-from .explorer import Explorer
+from ..course.controls import choice
+from ..course.explorer import Explorer
 
 METHODS = {  # as the sweeps call them, and how the picture does
     "scratch": "scratch",

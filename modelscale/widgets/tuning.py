@@ -11,8 +11,8 @@ from pathlib import Path
 import ipywidgets as w
 import numpy as np
 
-from .controls import choice
-from .explorer import Explorer
+from ..course.controls import choice
+from ..course.explorer import Explorer
 
 KINDS = {"standard": "#0072B2", "mup": "#D55E00"}  # parametrisation: colour
 NAMES = {"standard": "standard", "mup": "muP"}

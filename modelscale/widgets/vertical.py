@@ -14,11 +14,11 @@ from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 
 from .. import count
+from ..course.controls import choice
+from ..course.explorer import Explorer
 from ..machine import predict_step
 from ..plot import seconds, si
 from ..train import Recipe
-from .controls import choice
-from .explorer import Explorer
 
 AXES = ("n", "depth", "width")
 BATCH_SIZE = 64

@@ -39,20 +39,20 @@ class Picture:
             self.move(artist)
 
     def lay_out(self) -> None:
-        """Nothing: makes room for titles and labels as they are now."""
+        """Make room for titles and labels as they are now."""
         self.figure.set_layout_engine("constrained")
         self._canvas.draw()
         self.figure.set_layout_engine("none")
         self.figure.stale = True  # the background is yet to be drawn
 
     def move(self, artist: Artist) -> None:
-        """Nothing: from now on `artist` is drawn on top of the background."""
+        """Draw `artist` from now on on top of the background."""
         artist.set_animated(True)
         self._moving = sorted([*self._moving, artist], key=Artist.get_zorder)
         self.figure.stale = True
 
     def draw(self) -> None:
-        """Nothing: puts the present state of the figure into `png`."""
+        """Put the present state of the figure into `png`."""
         if self.figure.stale:  # a change of a moving artist does not make the figure stale
             self._canvas.draw()
             self._background = self._canvas.copy_from_bbox(self.figure.bbox)

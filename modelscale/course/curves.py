@@ -23,7 +23,7 @@ class Curves:
         self.picture = Picture(self._setup, lambda _: None, (WIDTHS_IN[len(panels)], 3.0))
 
     def add(self, step: int, metrics: dict) -> None:
-        """Nothing: writes down the metrics that belong to a panel.
+        """Write down the metrics that belong to a panel.
 
         Raises: ValueError where none does.
         """
@@ -42,7 +42,7 @@ class Curves:
             values.append(float(metrics[name]))
 
     def draw(self, last: bool = False) -> None:
-        """Nothing: draws the picture with all that was added; the `last` one fits the lines."""
+        """Draw the picture with all that was added; the `last` one fits the lines."""
         for name, line in self._lines.items():
             steps, values = self.history[name]
             line.set_data(steps, values)

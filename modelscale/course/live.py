@@ -70,7 +70,7 @@ class Live(w.VBox):
             self.finish(status)
 
     def log(self, **metrics: float) -> None:
-        """Nothing: writes down the metrics of this turn of the loop over `steps()`."""
+        """Write down the metrics of this turn of the loop over `steps()`."""
         self._curves.add(self.done + 1, metrics)
 
     def __call__(self, step: int, metrics: dict) -> bool:
@@ -87,7 +87,7 @@ class Live(w.VBox):
         self.finish("failed" if kind else None)
 
     def start(self) -> None:
-        """Nothing: shows the widget, empty, and takes over the interrupt button."""
+        """Show the widget, empty, and take over the interrupt button."""
         if self.status != "ready":
             self._reset()
         self.status, self._began = "running", time.monotonic()
@@ -101,7 +101,7 @@ class Live(w.VBox):
             self._before = signal.signal(signal.SIGINT, self._interrupted)
 
     def finish(self, status: str | None = None) -> None:
-        """Nothing: the last picture, with `status` ("finished" or "stopped" where none is given).
+        """Draw the last picture, with `status` ("finished" or "stopped" where none is given).
 
         It is put into the notebook, too.
         """
