@@ -36,7 +36,9 @@ def test_the_default_is_the_default(capsys):
 def test_the_environment_sets_what_the_call_leaves_open(monkeypatch, capsys):
     monkeypatch.setenv("MODELSCALE_SIZE", "quick")
     monkeypatch.setenv("MODELSCALE_SEED", "7")
-    assert modelscale.start("some_notebook") == Dial("some_notebook", "quick", torch.device("cpu"), 7)
+    assert modelscale.start("some_notebook") == Dial(
+        "some_notebook", "quick", torch.device("cpu"), 7
+    )
     assert "has not been timed in size quick" in capsys.readouterr().out
     assert modelscale.start("some_notebook", size="large", seed=3).size == "large"
 
@@ -71,8 +73,10 @@ def test_an_unknown_notebook_is_refused():
 
 
 def test_seeds_of_different_base_seeds_never_meet():
-    one, two = (Dial("some_notebook", "quick", torch.device("cpu"), seed).seeds(1000) for seed in (0, 1))
-    assert len(set(one + two)) == 2000 and one[:3] == Dial("quick", None, 0).seeds(3)
+    one, two = (
+        Dial("some_notebook", "quick", torch.device("cpu"), seed).seeds(1000) for seed in (0, 1)
+    )
+    assert len(set(one + two)) == 2000 and one[:3] == Dial("other", "quick", None, 0).seeds(3)
     with pytest.raises(ValueError, match="n=0"):
         Dial("quick", None, 0).seeds(0)
 

@@ -21,7 +21,8 @@ def run_pytest(tmp_path):
     """What plain `python -m pytest` prints in a small course with these settings."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "notebooks").mkdir()
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("pyproject.toml", "nbval.cfg"):
+        shutil.copy(ROOT / name, tmp_path)
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
 
     def run(**variables):
