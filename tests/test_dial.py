@@ -78,7 +78,7 @@ def test_seeds_of_different_base_seeds_never_meet():
     )
     assert len(set(one + two)) == 2000 and one[:3] == Dial("other", "quick", None, 0).seeds(3)
     with pytest.raises(ValueError, match="n=0"):
-        Dial("quick", None, 0).seeds(0)
+        Dial("other", "quick", None, 0).seeds(0)
 
 
 def test_one_thread_unless_threads_are_the_subject():
