@@ -69,7 +69,7 @@ def recipe(optimizer: str, batch: int) -> Recipe:
         optimizer=optimizer,
         weight_decay=0.0,
         warmup=0.0,
-        decay="none",
+        lr_schedule="none",
         clip=math.inf,
         records=steps // min(EVERY, max(1, steps // 100)),
     )

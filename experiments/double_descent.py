@@ -79,7 +79,7 @@ def recipe(n: int) -> Recipe:
         lr=5e-3,
         weight_decay=0.0,
         warmup=0.0,
-        decay="none",
+        lr_schedule="none",
         records=RECORDS,
     )
 

@@ -127,7 +127,7 @@ def first_phase(where, shape, steps, share, seeds) -> tuple[list, int]:
     each = step_flops(shape)
     early = max(1, round(share * budget(steps) / each)) if share else FREE_STEPS
     networks = [models.build(shape, s) for s in seeds]
-    recipe = replace(RECIPE, steps=early, lr=EARLY_LR, decay="none", records=1)
+    recipe = replace(RECIPE, steps=early, lr=EARLY_LR, lr_schedule="none", records=1)
     fit_many(networks, where, recipe, [s + 1000 for s in seeds])  # another order than later on
     return networks, early * each if share else 0
 

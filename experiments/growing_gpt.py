@@ -105,7 +105,7 @@ def begun(budget, method, seed) -> tuple:
     if method in ("scratch", "shallow", "thin"):
         return small, {}, curve
     steps = round(SHARE * budget / step_flops(small.shape, RECIPE.batch_size))
-    recipe, state = replace(RECIPE, steps=steps, lr=EARLY_LR, decay="none"), {}
+    recipe, state = replace(RECIPE, steps=steps, lr=EARLY_LR, lr_schedule="none"), {}
     history = fit(small, text(), recipe, seed + 1000, state=state)  # another order than later on
     add(curve, history, 0)
     big = grown(method, small, seed)

@@ -73,9 +73,11 @@ def grow(signals, steps, start, kind) -> list[dict]:
             networks = [growth.widen(m, seed=s, width=width, **KINDS[kind]) for m, s in pairs]
         left = (steps * step_flops(BIG) - paid) / (len(widths) - phase)
         n = max(1, round(left / step_flops(networks[0].shape)))
-        decay = "cosine" if width == BIG.width else "none"
+        schedule = "cosine" if width == BIG.width else "none"
         orders = [seed + 1000 * phase for seed in SEEDS]
-        histories = fit_many(networks, signals, replace(RECIPE, steps=n, decay=decay), orders)
+        histories = fit_many(
+            networks, signals, replace(RECIPE, steps=n, lr_schedule=schedule), orders
+        )
         for curve, history in zip(curves, histories, strict=True):
             curve["flops"] += [paid + flops for flops in history.flops]
             curve["loss"] += [round(loss, 4) for loss in history.test_loss]

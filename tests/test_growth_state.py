@@ -66,7 +66,9 @@ def test_old_layers_keep_their_gradients_in_a_deeper_net(name):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_run_in_two_pieces_is_the_run_in_one(optimizer):
     task = data.signals(64, 50)  # one batch holds them all: both pieces see the same samples
-    halves = Recipe(steps=20, batch_size=64, warmup=0, decay="none", lr=1e-2, optimizer=optimizer)
+    halves = Recipe(
+        steps=20, batch_size=64, warmup=0, lr_schedule="none", lr=1e-2, optimizer=optimizer
+    )
     whole, cut, state = models.build(count.MLP(2, 8)), models.build(count.MLP(2, 8)), {}
     fit(whole, task, Recipe(**{**vars(halves), "steps": 40}))
     fit(cut, task, halves, state=state)

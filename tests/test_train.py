@@ -233,7 +233,7 @@ def test_the_rate_climbs_to_its_peak_and_falls_to_nothing():
     assert rates.index(max(rates)) == 9 and max(rates) == 1.0
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 0.01
-    assert {replace(recipe, decay="none", warmup=0.0).lr_at(s) for s in (1, 50, 100)} == {1.0}
+    assert {replace(recipe, lr_schedule="none", warmup=0.0).lr_at(s) for s in (1, 50, 100)} == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_the_rate_climbs_to_its_peak_and_falls_to_nothing():
         ("optimizer", "adam"),
         ("warmup", 1.5),
         ("clip", 0.0),
-        ("decay", "linear"),
+        ("lr_schedule", "linear"),
         ("precision", "float16"),
     ],
 )

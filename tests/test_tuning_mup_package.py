@@ -87,7 +87,7 @@ def test_the_gpt_starts_with_the_packages_spread():
 def test_activations_and_updates_agree_after_some_steps(shape, base, optimizer, lr):
     task, ratio = task_of(shape), width_ratio(shape, base)
     recipe = Recipe(steps=5, batch_size=16, lr=lr, optimizer=optimizer, weight_decay=0.1)
-    recipe = replace(recipe, warmup=0, decay="none", clip=math.inf)
+    recipe = replace(recipe, warmup=0, lr_schedule="none", clip=math.inf)
     ours, package = tuning.mup(shape, base), theirs(shape, base)
     package.load_state_dict(ours.state_dict())
     with torch.no_grad():

@@ -17,7 +17,7 @@ class Recipe:
     optimizer: str = "adamw"  # "adamw", or "sgd" with momentum 0.9
     weight_decay: float = 0.01  # decoupled for adamw, added to the gradient for sgd
     warmup: float = 0.05  # share of the steps in which the rate climbs to its peak
-    decay: str = "cosine"  # "cosine" to zero after the warm-up, or "none"
+    lr_schedule: str = "cosine"  # "cosine" to zero after the warm-up, or "none"
     clip: float = 1.0  # largest gradient norm; math.inf switches clipping off
     records: int = 10  # how often loss and accuracy are written down
     precision: str = "float32"  # or "bfloat16": autocast, weights stay float32
@@ -31,7 +31,7 @@ class Recipe:
         check.number("lr", self.lr, remedy="1e-4 to 1e-2 suits AdamW")
         check.number("weight_decay", self.weight_decay, above=False)
         check.one_of("optimizer", self.optimizer, ("adamw", "sgd"))
-        check.one_of("decay", self.decay, ("cosine", "none"))
+        check.one_of("lr_schedule", self.lr_schedule, ("cosine", "none"))
         check.one_of("precision", self.precision, ("float32", "bfloat16"))
         check.one_of("recompute", self.recompute, ("none", "full"))
         check.number("balance", self.balance, above=False, remedy="0 switches it off")
@@ -41,11 +41,11 @@ class Recipe:
             raise ValueError(f"clip={self.clip!r}: it must be above 0; math.inf switches it off.")
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of `step`, counted from 1: linear warm-up, then the decay."""
+        """The learning rate of `step`, counted from 1: linear warm-up, then the schedule."""
         warm = self.warmup * self.steps
         if step <= warm:
             return self.lr * step / warm
-        if self.decay == "none":
+        if self.lr_schedule == "none":
             return self.lr
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (self.steps - warm + 1)))
 

@@ -62,7 +62,7 @@ def coordinate_check(
     widths = list(widths)
     if len(set(widths)) < 2:
         raise ValueError(f"widths={widths!r}: there must be at least two, to compare.")
-    recipe = replace(recipe, steps=check.integer("steps", steps), warmup=0.0, decay="none")
+    recipe = replace(recipe, steps=check.integer("steps", steps), warmup=0.0, lr_schedule="none")
     seeds = range(seeds) if isinstance(seeds, int) else seeds
     rows = []
     for width in widths:
