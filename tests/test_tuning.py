@@ -105,7 +105,7 @@ def test_attention_logits_are_those_that_attention_uses(n_kv_head):
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("adamw", 0.01), ("sgd", 0.1)])
 def test_a_factor_multiplies_the_step_and_leaves_the_decay_alone(optimizer, lr):
-    recipe = Recipe(steps=1, lr=lr, optimizer=optimizer, weight_decay=0.5, warmup=0, decay="none")
+    recipe = Recipe(1, lr=lr, optimizer=optimizer, weight_decay=0.5, warmup=0, lr_schedule="none")
     start = dict(models.build(MLP).named_parameters())
     plain, scaled, ones = models.build(MLP), models.build(MLP), models.build(MLP)
     factors = {name: 2.0**i for i, name in enumerate(start, -3)}
