@@ -104,7 +104,7 @@ def accuracies(_) -> dict:
             | {
                 "params": sum(p.numel() for p in trained[0].parameters()),
                 "bytes": variant.stored_bytes(stored[0]),
-                "flops": compress.forward_flops(stored[0], torch.zeros(1, 40)),
+                "flops": models.counted_flops(stored[0], torch.zeros(1, 40)),
                 "lr": rate(plain(variant)),
                 "accuracy": [accuracy(m, seed) for m, seed in zip(stored, SEEDS, strict=True)],
                 "as_cut": as_cut(variant) if variant.is_cut else None,

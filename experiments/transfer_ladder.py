@@ -167,7 +167,8 @@ def probed(network, few, recipe, seed):
 
 def tail_flops(network, tail, n, recipe) -> int:
     """FLOPs of the features of n samples, once, and of every step of the tail."""
-    once = network.shape.matmul_flops(n) - tail.shape.matmul_flops(n)
+    whole = models.counted_flops(network, models.one_sample(network.shape))
+    once = n * whole - tail.shape.matmul_flops(n)
     return once + tail.shape.train_flops(recipe.steps * recipe.batch_size)
 
 

@@ -190,10 +190,6 @@ def test_stored_sparsely_it_computes_the_same(shape):
     with torch.no_grad():
         assert torch.allclose(thin(x), cut(x), atol=1e-5)
     assert compress.model_bytes(thin) < compress.model_bytes(cut)
-    cuts = sum(int((layer.weight == 0).sum()) for layer in linear(cut).values())
-    rows = len(x) if x.dtype.is_floating_point else x.numel()
-    saved = compress.forward_flops(cut, x) - compress.forward_flops(thin, x)
-    assert saved == 2 * cuts * rows > 0
 
 
 @pytest.mark.parametrize("rank", [1, 5, 11])
@@ -208,15 +204,6 @@ def test_no_pair_of_a_rank_is_nearer(rank):
         assert first.weight.numel() + second.weight.numel() < model.layers[index].weight.numel()
     assert torch.equal(thin.layers[2].weight, model.layers[2].weight)
     fit(thin, data.signals(500, 100), Recipe(steps=2))
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: type(s).__name__)
-def test_flops_are_those_of_the_closed_form(shape):
-    model, x = models.build(shape), sample(shape)
-    text = isinstance(shape, count.Transformer)
-    expected = shape.matmul_flops(x.numel(), x.shape[1]) if text else shape.matmul_flops(len(x))
-    assert compress.forward_flops(model, x) == expected
-    assert compress.forward_flops(compress.int8(model), x) == expected
 
 
 def test_bytes_count_shared_weights_once():

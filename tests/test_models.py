@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from modelscale import count, models
+from modelscale import count, data, models
 from modelscale.models.gpt import attend
+from modelscale.train import Recipe, fit, fit_many
 
 GPT = count.Transformer(n_layer=2, d_model=32, n_head=4, vocab_size=61, context=24)
 GPTS = [
@@ -47,7 +48,8 @@ def loss_of(net, batch=3, length=8):
     if isinstance(net, models.GPT):
         tokens = torch.randint(shape.vocab_size, (batch, min(length, shape.context)))
         return F.cross_entropy(net(tokens).flatten(0, 1), tokens.roll(-1, 1).flatten())
-    x = torch.randn(batch, shape.n_in, dtype=next(net.parameters()).dtype)
+    size = (1, shape.size, shape.size) if hasattr(shape, "size") else (shape.n_in,)
+    x = torch.randn(batch, *size, dtype=next(net.parameters()).dtype)
     return F.cross_entropy(net(x), torch.randint(shape.n_out, (batch,)))
 
 
@@ -78,7 +80,10 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("shape", [*NETS, *GPTS], ids=str)
+IMAGES = [count.ConvNet2d(), count.ConvNet2d(depth=1, width=5, size=7, n_out=3)]
+
+
+@pytest.mark.parametrize("shape", [*NETS, *GPTS, *IMAGES], ids=str)
 def test_params_equal_the_sum_over_the_module(shape):
     assert shape.params == n_params(models.build(shape))
 
@@ -192,7 +197,14 @@ def test_a_gated_mlp_is_swiglu():
     torch.testing.assert_close(mlp(x), expected)
 
 
-SAMPLES = [count.MLP(2, 8), count.MLP(2, 8, residual=True), count.ConvNet(2, 8), GPT]
+SAMPLES = [
+    count.MLP(2, 8),
+    count.MLP(2, 8, residual=True),
+    count.ConvNet(2, 8),
+    count.ConvNet2d(width=4),
+    count.MixtureMLP(1, 8, 8, n_expert=2),
+    GPT,
+]
 
 
 @pytest.mark.parametrize("shape", SAMPLES, ids=lambda shape: type(shape).__name__)
@@ -212,7 +224,35 @@ def test_the_seed_alone_decides_the_weights(shape):
 
 def test_each_shape_gets_its_class():
     classes = [type(models.build(shape)) for shape in SAMPLES]
-    assert classes == [models.MLP, models.ResidualMLP, models.ConvNet, models.GPT]
+    assert classes == [
+        models.MLP,
+        models.ResidualMLP,
+        models.ConvNet,
+        models.ConvNet2d,
+        models.MixtureMLP,
+        models.GPT,
+    ]
+
+
+def test_pooling_before_the_relu_is_pooling_after_it():
+    net, x = models.build(IMAGES[0]), torch.randn(4, 1, 16, 16)
+    y = x
+    for conv in net.convs:
+        y = F.max_pool2d(F.relu(conv(y)), 2)
+    torch.testing.assert_close(net(x), net.head(y.flatten(1)))
+
+
+def test_many_image_conv_nets_end_where_each_alone_ends():
+    digits, shape = data.digits(size=16).subset(100), count.ConvNet2d(width=4)
+    recipe = Recipe(steps=20, batch_size=20, lr=0.02, optimizer="sgd", records=2)
+    together, alone = ([models.build(shape, seed) for seed in (3, 8)] for _ in range(2))
+    histories = fit_many(together, digits, recipe)
+    for seed, (member, net) in enumerate(zip(together, alone, strict=True)):
+        history = fit(net, digits, recipe, seed)
+        assert histories[seed].loss == pytest.approx(history.loss, rel=1e-3)
+        assert histories[seed].flops == history.flops
+        for a, b in zip(member.parameters(), net.parameters(), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
 def test_relu_signals_keep_their_size_through_a_deep_plain_net():
@@ -249,6 +289,10 @@ def test_a_tied_head_is_the_embedding():
     [
         (lambda: models.build("MLP"), "^shape='MLP'.*count.MLP"),
         (lambda: models.build(GPT, seed=-1), "^seed=-1"),
+        (lambda: count.ConvNet2d(size=7), "^size=7: .*at least 8.*fewer convolutions"),
+        (lambda: count.ConvNet2d(width=2.5), "^width=2.5"),
+        (lambda: count.MixtureMLP(1, 8, 8, 4, n_expert_active=5), "^n_expert_active=5.*at most 4"),
+        (lambda: count.MixtureMLP(1, 8, 0), "^d_ff=0"),
         (lambda: models.build(GPT)(torch.zeros(1, 25, dtype=torch.long)), "has 25 .*context=24"),
     ],
 )

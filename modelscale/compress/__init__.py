@@ -1,6 +1,7 @@
 """Smaller and faster copies of a trained network: quantised, pruned, factored, distilled."""
 
-from .cost import forward_flops, model_bytes
+from ..models import counted_flops as forward_flops
+from .cost import model_bytes
 from .distil import distil
 from .int8 import Int8Linear, int8
 from .low_rank import low_rank

@@ -51,6 +51,7 @@ class Int8Linear(nn.Module):
     def __init__(self, layer: nn.Linear):
         super().__init__()
         weight = layer.weight.detach()
+        self.out_features = len(weight)
         step = scales(weight, 8)
         self.register_buffer("weight", (weight / step).round().to(torch.int8))
         self.register_buffer("step", step.flatten())
@@ -84,6 +85,7 @@ class Int8Linear(nn.Module):
     def __deepcopy__(self, memo):
         twin = object.__new__(Int8Linear)
         nn.Module.__init__(twin)
+        twin.out_features = self.out_features
         twin.register_buffer("weight", self.weight.clone())
         twin.register_buffer("step", self.step.clone())
         twin.bias, twin._packed = nn.Parameter(self.bias.clone(), requires_grad=False), None

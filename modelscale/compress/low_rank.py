@@ -13,7 +13,7 @@ def low_rank(model, rank: int, keep: tuple[str, ...] = ()):
     No pair of this rank is nearer to the old weights (in the sum of squares). Maps for which a pair
     has more weights than the one it replaces stay, as do those named in `keep`: a pair pays below
     rank n_in n_out / (n_in + n_out). The copy can be trained by `fit`, which still counts the
-    FLOPs of the old shape; `compress.forward_flops` counts these.
+    FLOPs of the old shape; `models.counted_flops` counts these.
 
     Raises: ValueError for a rank at which no map gets smaller, or a name that is not there.
     Source: Eckart and Young 1936; Denton 2014 (Exploiting linear structure), section 3.

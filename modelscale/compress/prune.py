@@ -69,6 +69,7 @@ class SparseLinear(nn.Module):
         self.register_buffer("columns", rows.col_indices().int())
         self.register_buffer("values", rows.values())
         self.size = tuple(rows.shape)
+        self.out_features = self.size[0]
         self.bias = copy.deepcopy(layer.bias)
 
     def forward(self, x):
@@ -81,10 +82,6 @@ class SparseLinear(nn.Module):
     def flops(self, x: Tensor) -> int:
         """FLOPs of the weights that are left, for this input."""
         return 2 * len(self.values) * (x.numel() // self.size[1])
-
-    def dense_flops(self, x: Tensor) -> int:
-        """FLOPs of a dense map of this size: what torch's counter takes this one for."""
-        return 2 * self.size[0] * x.numel()
 
 
 def _kept(weights, share, by, generator) -> list[Tensor]:

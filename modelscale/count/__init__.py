@@ -6,7 +6,6 @@ these modules count with it, and `modelscale.models.build` makes the network.
 
 from .communication import sent_bytes, tensor_parallel_bytes
 from .generation import generate_flops
-from .images import ConvNet2d
 from .memory import (
     activation_bytes,
     kv_cache_bytes,
@@ -14,8 +13,8 @@ from .memory import (
     saved_bytes,
     state_bytes,
 )
-from .mixtures import MixtureMLP
 from .nets import MLP, ConvNet, conv_params, linear_params, mlp_params, norm_params
+from .shapes import ConvNet2d, MixtureMLP
 from .transformer import Transformer, mfu
 
 __all__ = [

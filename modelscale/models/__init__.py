@@ -5,6 +5,7 @@ from torch import nn
 
 from .. import check, count
 from .experts import Mixture, balance_loss, expert_load
+from .flops import counted_flops, one_sample, train_flops
 from .generate import Cache, generate
 from .gpt import GPT, Attention, Block, FeedForward, rotary_table, rotate
 from .mixtures import MixtureMLP
@@ -25,10 +26,13 @@ __all__ = [
     "ResidualMLP",
     "balance_loss",
     "build",
+    "counted_flops",
     "expert_load",
     "generate",
+    "one_sample",
     "rotary_table",
     "rotate",
+    "train_flops",
 ]
 
 
@@ -39,7 +43,6 @@ def build(
     """The network of this shape, its weights drawn from `seed`; the global random state stays.
 
     Raises: ValueError for anything but a shape of `modelscale.count`.
-    Taught in: 01_vertical_scaling.
     """
     check.integer("seed", seed, low=0)
     # On the CPU alone, so that a model starts from the same weights on every device.

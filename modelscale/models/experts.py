@@ -7,6 +7,7 @@ import contextlib
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from .. import check, count
 
@@ -33,7 +34,7 @@ class Mixture(nn.Module):
         tokens = x.flatten(0, -2)  # (B, T, C) -> (N, C)
         probabilities, weights, chosen = self.route(tokens)
         order = chosen.flatten().argsort(stable=True)  # the N k choices, expert by expert
-        sizes = torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
+        sizes = self._sizes(chosen)
         parts = tokens.index_select(0, order // self.active).split(sizes)  # E times (its own, C)
         y = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
         y = y.index_select(0, order.argsort()).view(*chosen.shape, -1)  # (N k, C) -> (N, k, C)
@@ -41,6 +42,12 @@ class Mixture(nn.Module):
         if self.balance and torch.is_grad_enabled():
             y = WithLoss.apply(y, self.balance * balance_loss(probabilities, chosen))
         return y
+
+    def _sizes(self, chosen):
+        """How many choices fall on each expert; where nothing is computed, all on the first."""
+        if chosen.is_meta:
+            return [chosen.numel()] + [0] * (len(self.experts) - 1)
+        return torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
 
     def route(self, tokens):
         """Probabilities of all experts, weights and numbers of the chosen ones.
@@ -109,4 +116,4 @@ class WithLoss(torch.autograd.Function):
 
 
 def _load(chosen, n_expert):
-    return torch.bincount(chosen.flatten(), minlength=n_expert) / chosen.numel()
+    return F.one_hot(chosen.flatten(), n_expert).float().mean(0)

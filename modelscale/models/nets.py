@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import count
-from ..count.images import KERNEL, POOL
+from ..count.shapes import KERNEL, POOL
 
 
 class MLP(nn.Module):

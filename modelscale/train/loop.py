@@ -4,6 +4,7 @@ The optimizer and the clipping come from torch. Legend: B batch, T tokens, K cla
 """
 
 import contextlib
+import functools
 import math
 import time
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import check
+from .. import check, models
 from . import checkpoint, states
 from .recipe import History, Recipe
 
@@ -196,7 +197,16 @@ def step_flops(shape, batch_size) -> int:
     """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
     if hasattr(shape, "train_flops_per_token"):
         return shape.train_flops_per_token() * batch_size * shape.context
-    return shape.matmul_flops(batch_size, training=True)
+    if hasattr(shape, "matmul_flops"):
+        return shape.matmul_flops(batch_size, training=True)
+    return batch_size * _sample_flops(shape)
+
+
+@functools.cache
+def _sample_flops(shape):
+    """FLOPs of training on one sample, where no closed form has them: counted."""
+    with torch.device("meta"):
+        return models.train_flops(models.build(shape), 1)
 
 
 def batches(data, shape, recipe, seed, done=0):

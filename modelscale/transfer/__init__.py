@@ -3,7 +3,7 @@
 A pretrained text encoder lives in `modelscale.transfer.encoder`, optional.
 """
 
-from .flops import train_flops
+from ..models import train_flops
 from .lora import LoRA, add_lora, merge
 from .prefix import features, join, split
 from .protect import anchor, interpolate, mixed, release

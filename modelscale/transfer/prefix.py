@@ -13,7 +13,6 @@ from torch import nn
 
 from .. import check, models
 from ..data import Dataset
-from .flops import one_sample, sample_flops
 from .stages import classifier, stages
 
 CHUNK = 1000  # samples that go through the prefix at a time
@@ -76,8 +75,8 @@ def split(model: nn.Module, n: int) -> tuple[Prefix, Tail]:
     check.integer("n", n, 1, len(stages(model)) - 1, "0 would leave no prefix, and the head trains")
     steps = copy.deepcopy(_steps(model))
     prefix, tail = Prefix(steps[:n]), Tail(steps[n:])
-    x = prefix(one_sample(model.shape)[None].to(next(model.parameters()).device))[0]
-    flops = (sample_flops(tail, x, training) for training in (False, True))
+    x = prefix(models.one_sample(model.shape).to(next(model.parameters()).device))
+    flops = (models.counted_flops(tail, x, training) for training in (False, True))
     tail.shape = TailShape(model.shape, n, *flops)
     return prefix, tail
 
