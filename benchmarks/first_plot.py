@@ -66,17 +66,17 @@ def measured(clone, private) -> dict:
         start_new_session=True,
     )
     try:
-        return seen(f"http://127.0.0.1:{port}", token, private / "profile", begin)
+        return seen(f"http://127.0.0.1:{port}", token, begin)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
 
 
-def seen(url, token, profile, begin) -> dict:
+def seen(url, token, begin) -> dict:
     """What a browser sees, and after how many seconds."""
     wait_for(f"{url}/api/status?token={token}")
     marks = {"server_s": time.perf_counter() - begin}
-    with open_chromium(os.environ.get("CHROMIUM", "/usr/bin/chromium"), profile) as browser:
+    with open_chromium(os.environ.get("CHROMIUM", "/usr/bin/chromium")) as browser:
         page = browser.new_page()
         page.goto(f"{url}/lab/tree/{FIRST}?token={token}")
         page.wait_for_function(IS_READY, arg=FIRST, timeout=120_000)
@@ -88,7 +88,7 @@ def seen(url, token, profile, begin) -> dict:
 
 
 def wait_for(url):
-    """Nothing, once the address answers."""
+    """Wait until the address answers."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         try:

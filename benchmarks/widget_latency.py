@@ -32,7 +32,7 @@ GOALS_MS = {"lines": 150, "marker on a heat map": 200, "heat map": 200}  # at p9
 SOURCE = """
 import numpy as np
 from modelscale import plot
-from modelscale.widgets import Explorer, choice
+from modelscale.course import Explorer, choice
 
 n = np.geomspace(1e3, 1e9, 200)
 table = np.random.default_rng(0).random((8, 8))
@@ -115,10 +115,7 @@ def measure_all(chromium: str) -> dict[str, list[float]]:
         private, notebooks = Path(folder, "private"), Path(folder, "notebooks")
         private.mkdir()
         notebooks.mkdir()
-        with (
-            jupyterlab(private, notebooks) as lab,
-            open_chromium(chromium, Path(folder, "profile")) as browser,
-        ):
+        with jupyterlab(private, notebooks) as lab, open_chromium(chromium) as browser:
             return {name: measure(lab, browser, parts) for name, parts in PARTS.items()}
 
 

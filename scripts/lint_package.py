@@ -175,7 +175,8 @@ def defined_in(module: str, name: str, trees: dict) -> tuple[str, str] | None:
             if (alias.asname or alias.name) == name and (source, alias.name) != (module, name):
                 return defined_in(source, alias.name, trees)
     lazy = LAZY.get(module)
-    return (lazy, name) if lazy and any(n.name == name for n in public(trees[lazy])) else None
+    there = lazy in trees and any(node.name == name for node in public(trees[lazy]))
+    return (lazy, name) if there else None
 
 
 def is_package(name: str, trees: dict) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelscale.widgets import Explorer, Live, choice
+from modelscale.course import Explorer, Live, choice
 
 X = np.linspace(0, 1, 5)
 

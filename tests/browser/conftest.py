@@ -1,22 +1,12 @@
 """One JupyterLab and one browser for all tests of this folder, a fresh notebook for each.
 
-A page that hangs (seen once in hundreds, cause unknown) ends its test within minutes, and that
-test, unlike one that fails, is run once more in a new browser.
+A page that hangs ends its test within minutes, and the tests after it get a new browser.
 """
 
 import contextlib
 
 import pytest
 from lab import Notebook, jupyterlab, notebook_of, open_chromium
-
-HUNG = ["TargetClosedError", "Stuck", "launch_persistent_context: Timeout"]
-
-
-def pytest_collection_modifyitems(items):
-    """Says which failures are tried again."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=HUNG))
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +17,9 @@ def lab(chromium, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser(chromium, tmp_path_factory):
+def browser(chromium):
     """A headless Chromium."""
-    with open_chromium(chromium, tmp_path_factory.mktemp("profile")) as browser:
+    with open_chromium(chromium) as browser:
         yield browser
 
 

@@ -140,10 +140,10 @@ def private_settings(private: Path) -> dict:
 
 
 @contextlib.contextmanager
-def open_chromium(path: str, profile: Path) -> Iterator["Chromium"]:
-    """A headless Chromium with a profile of its own."""
+def open_chromium(path: str) -> Iterator["Chromium"]:
+    """A headless Chromium."""
     with sync_playwright() as playwright:
-        chromium = Chromium(playwright, path, profile)
+        chromium = Chromium(playwright, path)
         try:
             yield chromium
         finally:
@@ -151,25 +151,25 @@ def open_chromium(path: str, profile: Path) -> Iterator["Chromium"]:
 
 
 class Chromium:
-    """A browser that is started for its first page, and again after it has been killed."""
+    """A browser that is started for its first page, and again after it has been killed.
 
-    def __init__(self, playwright: Playwright, path: str, profile: Path):
-        self.playwright, self.path, self.profile = playwright, path, profile
-        self.context = None
+    Each page has a context of its own: pages of one profile share caches and their locks, so that
+    one can wait for what another, closed in the middle of a download, has left behind.
+    """
+
+    def __init__(self, playwright: Playwright, path: str):
+        self.playwright, self.path = playwright, path
+        self.mark = f"--modelscale-tests={secrets.token_hex(8)}"  # by which it is found and killed
+        self.browser = None
 
     def new_page(self) -> Page:
-        """An empty page."""
-        if self.context is None:
-            self.context = self.playwright.chromium.launch_persistent_context(
-                self.profile,
-                executable_path=self.path,
-                headless=True,
-                args=FLAGS,
-                viewport={"width": 1280, "height": 1000},
-                timeout=90_000,
+        """An empty page; closing its context closes it."""
+        if self.browser is None:
+            self.browser = self.playwright.chromium.launch(
+                executable_path=self.path, headless=True, args=[*FLAGS, self.mark], timeout=90_000
             )
-            self.context.on("close", self._forget)
-        return self.context.new_page()
+            self.browser.on("disconnected", self._forget)
+        return self.browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
 
     @contextlib.contextmanager
     def killed_after(self, limit_s: float) -> Iterator[None]:
@@ -187,17 +187,16 @@ class Chromium:
 
     def close(self) -> None:
         """Ends it, if it runs."""
-        if self.context is not None:
+        if self.browser is not None:
             with self.killed_after(60):
-                self.context.close()
+                self.browser.close()
 
     def _forget(self, _):
-        self.context = None
+        self.browser = None
 
     def _kill(self):
-        mine = f"--user-data-dir={self.profile}"
         for process in psutil.process_iter(["cmdline"]):
-            if mine in (process.info["cmdline"] or []):
+            if self.mark in (process.info["cmdline"] or []):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
 
@@ -216,7 +215,7 @@ class Notebook:
             self.page.wait_for_function(IS_READY, arg=name)
         except TimeoutError as error:
             state = self.page.evaluate(STATE)
-            self.page.close()
+            self.page.context.close()
             raise Stuck(f"{name} did not open with an idle kernel: {state}") from error
         self.page.evaluate(RECORD_ERRORS)
 
@@ -243,7 +242,7 @@ class Notebook:
         return self.page.locator(".widget-html img").first.get_attribute("src")
 
     def wait_for_new_picture(self, old: str) -> None:
-        """Nothing, once the picture differs from `old` and is loaded."""
+        """Wait until the picture differs from `old` and is loaded."""
         self.page.wait_for_function(
             "old => { const image = document.querySelector('.widget-html img');"
             " return image && image.src !== old && image.complete; }",
@@ -257,10 +256,10 @@ class Notebook:
         try:
             self._settle(f"{PANEL}.sessionContext.shutdown()")
         finally:
-            self.page.close()
+            self.page.context.close()
 
     def _settle(self, promise: str, limit_s: float = 60) -> None:
-        """Nothing, once what the page promised is done."""
+        """Wait until what the page promised is done."""
         self.page.evaluate(f"() => {PROMISE.format(promise=promise)}")
         try:
             self.page.wait_for_function("window.settled", timeout=1000 * limit_s)

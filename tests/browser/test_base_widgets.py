@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 EXPLORER = """
 import ipywidgets
 import numpy as np
-from modelscale.widgets import Explorer, choice
+from modelscale.course import Explorer, choice
 
 x = np.linspace(0.1, 1, 50)
 
@@ -34,7 +34,7 @@ Explorer(
 )
 """
 LIVE = """
-from modelscale.widgets import Live
+from modelscale.course import Live
 
 live = Live(200_000, loss="log")
 for step in live.steps():

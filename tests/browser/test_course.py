@@ -1,8 +1,8 @@
-"""The notebooks of the course run in a real JupyterLab, and their explorers answer every control.
+"""Every explorer answers hands and keyboard in a real JupyterLab, and one notebook runs whole.
 
-In the size "quick", beside their stored results, as a learner finds them. Each control is moved
-with the keyboard and, where it has one, by its list; picture and words follow, and all that can be
-operated has an accessible name.
+Of each notebook the cells tagged `explorer` run alone: set-up, stored sweep, explorer. Each control
+is moved with the keyboard and, where it has one, by its list; picture and words follow, and all
+that can be operated has an accessible name. A guess is locked in and drawn. All in size "quick".
 """
 
 import contextlib
@@ -13,66 +13,13 @@ import nbformat
 import pytest
 from lab import jupyterlab
 
+from modelscale.course import Choice
+from test_course_explorers import EXPLORERS
+
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-GROUPS = {  # of buttons: each is pressed in this order, the one pressed at first comes last
-    "00_your_machine": [("matrix x vector", "addition", "matrix x matrix")],
-    "01_vertical_scaling": [("residual", "plain")],
-    "02_scaling_laws": [
-        ("Besiroglu 2024", "these GPTs", "Hoffmann 2022"),
-        ("Hoffmann 2022", "these GPTs", "Besiroglu 2024"),
-    ],
-    "03_tuning_at_scale": [("sgd", "adamw"), ("muP", "standard")],
-    "04_overfitting": [],
-    "05_transfer_learning": [],
-    "06_growing_models": [("equal copies", "fresh neurons", "unequal copies")],
-    "08_data_parallel": [
-        ("MLP 3 x 128", "MLP 4 x 1024", "GPT 4 x 256", "convolutions"),
-        ("batch per worker", "fixed batch"),
-        ("in turn", "overlap"),
-    ],
-    "07_efficiency": [],
-    "09_model_parallel": [("naive", "gpipe", "1f1b", "zero_bubble", "interleaved")],
-}
-LISTS = {
-    "00_your_machine": {"n": "16"},
-    "01_vertical_scaling": {
-        "depth (layers)": "16",
-        "width (neurons)": "128",
-        "data (samples)": "500",
-    },
-    "02_scaling_laws": {"budget (FLOPs)": "1e+24"},
-    "03_tuning_at_scale": {"width (neurons)": "64", "learning rate": "2^-6"},
-    "04_overfitting": {
-        "capacity (features)": "100",
-        "data (samples)": "200",
-        "noise (variance)": "0.5",
-        "ridge": "0.1",
-    },
-    "05_transfer_learning": {
-        "source and target": "10 templates to 10 others",
-        "labels (a class)": "20",
-    },
-    "06_growing_models": {"first width (neurons)": "16", "budget (FLOPs)": "1.24 G"},
-    "08_data_parallel": {
-        "workers": "64",
-        "batch (samples)": "2048",
-        "bandwidth (GB/s)": "10",
-    },
-    "07_efficiency": {
-        "batch (samples)": "256",
-        "latency (at most, ms)": "0.5",
-        "memory (at most, MB)": "0.1",
-    },
-    "09_model_parallel": {
-        "stages": "2",
-        "micro-batches": "16",
-        "chunks": "4",
-        "backward (forwards)": "1.5",
-        "message (forwards)": "0.25",
-    },
-}
+WHOLE = "01_vertical_scaling"
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +29,18 @@ def course(chromium, tmp_path_factory):
     shutil.copytree(NOTEBOOKS / "results", folder / "results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELSCALE_SIZE", "quick")
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # not the user's
+        patch.setenv("MODELSCALE_LEDGER", str(folder / "guesses.json"))
         with jupyterlab(tmp_path_factory.mktemp("private"), folder) as lab:
             yield lab
 
 
 @pytest.fixture
 def open_course(course, opened):
-    """`open_course(name)`: a `lab.Notebook` with a copy of that notebook, as if nobody ran it."""
+    """`open_course(path, keep)`: a `lab.Notebook` with the cells to keep, as if nobody ran it."""
 
-    def open_(name):
-        content = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    def open_(path, keep):
+        content = nbformat.read(path, as_version=4)
+        content.cells = [cell for cell in content.cells if keep(cell)]
         for cell in content.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
@@ -101,50 +49,69 @@ def open_course(course, opened):
     return open_
 
 
-@pytest.mark.parametrize("name", GROUPS)
-def test_a_notebook_runs_and_its_explorer_follows_every_control(open_course, name):
-    notebook = open_course(name)
-    notebook.page.set_default_timeout(120_000)
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_an_explorer_follows_every_control(open_course, name):
+    (path,) = NOTEBOOKS.glob(f"[0-9][0-9]_{name}.ipynb")
+    notebook = open_course(path, lambda cell: "explorer" in cell.metadata.get("tags", []))
+    notebook.page.set_default_timeout(60_000)
     assert notebook.run_all() == []
-    notebook.page.set_default_timeout(15_000)
     ran_in_size_quick(notebook)
-    explorer = explorer_of(notebook.page)
-    everything_is_named(explorer, name)
-    press_buttons(explorer, GROUPS[name])
-    choose_from_lists(explorer, LISTS[name])
-    slide(explorer, LISTS[name])
+    explorer, controls = explorer_of(notebook.page), EXPLORERS[name]().controls.values()
+    groups = [control.options for control in controls if not isinstance(control, Choice)]
+    lists = [control.menu.description for control in controls if isinstance(control, Choice)]
+    everything_is_named(explorer, groups, lists)
+    press_buttons(explorer, groups)
+    for label in lists:
+        choose_and_slide(explorer, label)
     assert notebook.errors() == []
 
 
+def test_a_notebook_runs_whole_and_draws_the_guess_that_was_locked_in(open_course):
+    notebook = open_course(NOTEBOOKS / f"{WHOLE}.ipynb", lambda cell: True)
+    notebook.page.set_default_timeout(120_000)
+    assert notebook.run_all() == []
+    ran_in_size_quick(notebook)
+    field = notebook.page.get_by_role("textbox", name="Your guess").first
+    field.scroll_into_view_if_needed()
+    field.fill("0.5")
+    notebook.page.get_by_role("button", name="Lock in").first.click()
+    notebook.page.get_by_role("status").get_by_text("locked in").first.wait_for()
+    assert notebook.run_all() == []
+    said = [line for line in printed(notebook) if line.startswith("◆") and "guessed 0.5" in line]
+    assert len(said) == 1
+
+
 def ran_in_size_quick(notebook):
-    texts = [
-        out.get("text", "") for cell in notebook.save().cells for out in cell.get("outputs", [])
-    ]
-    assert any("modelscale: size quick" in text for text in texts)
+    assert any("modelscale: size quick" in line for line in printed(notebook))
+
+
+def printed(notebook):
+    """The lines that the cells of a notebook printed."""
+    outputs = [out for cell in notebook.save().cells for out in cell.get("outputs", [])]
+    return [line for out in outputs for line in out.get("text", "").splitlines()]
 
 
 def explorer_of(page):
-    """The one widget of the page with a list to choose from, as soon as it has its picture."""
+    """The one explorer of the page, as soon as it has its picture."""
     explorer = page.locator(".jp-OutputArea-output .widget-vbox").filter(
-        has=page.locator(".widget-dropdown")
+        has=page.locator(".widget-html img")
     )
-    explorer.locator(".widget-html img").wait_for()
-    explorer.scroll_into_view_if_needed()
-    assert explorer.count() == 1
-    return explorer
+    explorer.first.locator(".widget-html img").wait_for()
+    explorer.first.scroll_into_view_if_needed()
+    return explorer.first
 
 
-def everything_is_named(explorer, name):
+def everything_is_named(explorer, groups, lists):
     """Each button and list, and the picture, can be found by a name; a slider's list has it."""
-    for group, kinds in zip(button_groups(explorer), GROUPS[name], strict=True):
+    for group, kinds in zip(button_groups(explorer), groups, strict=True):
         assert sorted(group.get_by_role("button").all_text_contents()) == sorted(kinds)
         for kind in kinds:
             assert group.get_by_role("button", name=kind, exact=True).count() == 1
-    for label in LISTS[name]:
+    for label in lists:
         assert explorer.get_by_role("combobox", name=label, exact=True).count() == 1
-    assert explorer.get_by_role("button").count() == sum(map(len, GROUPS[name]))
-    assert explorer.get_by_role("combobox").count() == len(LISTS[name])
-    assert explorer.get_by_role("slider").count() == len(LISTS[name])
+    assert explorer.get_by_role("button").count() == sum(map(len, groups))
+    assert explorer.get_by_role("combobox").count() == len(lists)
+    assert explorer.get_by_role("slider").count() == len(lists)
     assert explorer.get_by_role("img", name=words(explorer), exact=True).count() == 1
 
 
@@ -153,31 +120,31 @@ def button_groups(explorer):
 
 
 def press_buttons(explorer, groups):
+    """Every button but the one that is pressed, then that one again."""
     for group, kinds in zip(button_groups(explorer), groups, strict=True):
-        for kind in kinds:
+        first = group.locator("button.mod-active").inner_text()
+        for kind in [*(kind for kind in kinds if kind != first), first]:
             with moved(explorer, kind):
                 group.get_by_role("button", name=kind, exact=True).focus()
                 explorer.page.keyboard.press("Enter")
 
 
-def choose_from_lists(explorer, lists):
-    for label, value in lists.items():
-        with moved(explorer, value):
-            explorer.get_by_role("combobox", name=label, exact=True).select_option(value)
-
-
-def slide(explorer, lists):
-    """The slider is where the list put it, so one step leads to the value beside it."""
-    for i, label in enumerate(lists):
-        menu = explorer.get_by_role("combobox", name=label, exact=True)
-        texts = menu.locator("option").all_inner_texts()
-        values = [text.replace("\xa0", " ") for text in texts]  # so that no line breaks
-        at = values.index(menu.input_value())
-        step, key = (1, "ArrowRight") if at == 0 else (-1, "ArrowLeft")
-        with moved(explorer, values[at + step]):
-            explorer.get_by_role("slider").nth(i).focus()
-            explorer.page.keyboard.press(key)
-        assert menu.input_value() == values[at + step]
+def choose_and_slide(explorer, label):
+    """The list chooses its last value, and one key leads its slider to the one beside it."""
+    menu = explorer.get_by_role("combobox", name=label, exact=True)
+    texts = menu.locator("option").all_inner_texts()
+    values = [text.replace("\xa0", " ") for text in texts]  # so that no line breaks
+    last = values[-1] if menu.input_value() != values[-1] else values[0]
+    with moved(explorer, last):
+        menu.select_option(last)
+    step, key = (1, "ArrowRight") if last == values[0] else (-1, "ArrowLeft")
+    beside = values[values.index(last) + step]
+    with moved(explorer, beside):
+        menu.locator("xpath=ancestor::*[contains(@class, 'widget-hbox')][1]").get_by_role(
+            "slider"
+        ).focus()
+        explorer.page.keyboard.press(key)
+    assert menu.input_value() == beside
 
 
 @contextlib.contextmanager

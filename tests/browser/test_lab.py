@@ -17,7 +17,7 @@ def test_a_browser_that_hangs_is_killed_and_another_started(browser):
     begin = time.monotonic()
     with pytest.raises(Error) as error, browser.killed_after(1):
         page.evaluate(ENDLESS)
-    assert type(error.value).__name__ == "TargetClosedError"  # conftest.HUNG names it
+    assert type(error.value).__name__ == "TargetClosedError"
     assert time.monotonic() - begin < 30
     assert page.is_closed()
     another = browser.new_page()
