@@ -193,7 +193,27 @@ def grow_file(n):
     n.cells[3].outputs[0].data["image/png"] = "a" * 2_500_000
 
 
+def write_on_and_on(n):
+    n.cells[2].source += " word" * 2500
+
+
+def add_cells(n):
+    n.cells[4:4] = [cell for i in range(3, 37) for cell in (new_markdown_cell("x"), code("x", i))]
+
+
+def claim_much(n):
+    n.cells[1].outputs = [stream("✔ a claim (1)\n" * 13)]
+
+
+def claim_what_does_not_hold(n):
+    n.cells[1].outputs = [stream("✘ deeper wins (0.5 against 0.6)")]
+
+
 OFFENCES = [
+    (write_on_and_on, "words, at most 2,500 in one sitting"),
+    (add_cells, "36 code cells, at most 35 in one sitting"),
+    (claim_much, "13 claims, at most 12"),
+    (claim_what_does_not_hold, "a claim that does not hold is stored: ✘ deeper wins"),
     (set_count, "execution count 3, not 1"),
     (add_error, "an error output (ValueError)"),
     (add_stderr, "output on stderr"),

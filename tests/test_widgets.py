@@ -296,4 +296,4 @@ def test_the_finished_picture_begins_at_the_first_record():
         if step % 10 == 9:
             live.log(loss=1 / (step + 1), accuracy=step / 600)
     left, right = live._curves.picture.figure.axes
-    assert left.get_xlim() == (10, 600) and right.get_xlim() == (0, 600)
+    assert left.get_xlim() == pytest.approx((10, 600)) and right.get_xlim() == (0, 600)

@@ -1,12 +1,11 @@
 """The growing curves of a training run: one or two panels, a line for each metric."""
 
-import math
-
 import numpy as np
 from matplotlib.ticker import LogFormatter
 
 from .picture import Picture
 
+LARGEST = 1e200  # of what is drawn
 WIDTHS_IN = {1: 4.8, 2: 6.4}  # of a figure with so many panels
 
 
@@ -18,8 +17,11 @@ class Curves:
     """
 
     def __init__(self, total: int, panels: dict[str, str]):
-        self.total, self.panels, self.history = total, panels, {}
-        self._axes, self._lines, self._limits = {}, {}, {}
+        self.total = total
+        self.panels = panels
+        self.history = {}
+        self._axes = {}
+        self._lines = {}
         self.picture = Picture(self._setup, lambda _: None, (WIDTHS_IN[len(panels)], 3.0))
 
     def add(self, step: int, metrics: dict) -> None:
@@ -42,15 +44,14 @@ class Curves:
             values.append(float(metrics[name]))
 
     def draw(self, last: bool = False) -> None:
-        """Draw the picture with all that was added; the `last` one fits the lines."""
+        """Draw the picture with all that was added; the `last` one makes room for its labels."""
         for name, line in self._lines.items():
             steps, values = self.history[name]
-            line.set_data(steps, values)
-            line.set_markevery(_marked(len(steps), line.axes.get_xscale()))
-        before = dict(self._limits)
-        for panel, ax in self._axes.items():
-            self._make_room(panel, ax, last)
-        if self._limits != before:  # so are the numbers at the axes, and the room they need
+            line.set_data(steps, np.clip(values, -LARGEST, LARGEST))  # beyond it axes overflow
+            line.set_markevery(max(1, len(steps) // 10))
+            line.axes.relim()
+            line.axes.autoscale_view(scalex=line.axes.get_xscale() == "log")
+        if last:  # it costs as much as drawing
             self.picture.lay_out()
         self.picture.draw()
 
@@ -62,7 +63,9 @@ class Curves:
         row = figure.subplots(1, len(self.panels), squeeze=False)[0]
         for (name, scale), ax in zip(self.panels.items(), row, strict=True):
             ax.set(xlabel="step", ylabel=name, xscale=scale, yscale=scale)
-            ax.set_xlim(1 if scale == "log" else 0, max(2, self.total))
+            ax.set_xmargin(0)
+            if scale == "linear":
+                ax.set_xlim(0, max(2, self.total))
             ax.xaxis.minorticks_off()  # they cost more than all the rest
             if scale == "log":
                 ax.yaxis.set_major_formatter(_Plain())
@@ -79,36 +82,9 @@ class Curves:
             ax.legend(frameon=False, fontsize="small")
         self.picture.move(self._lines[name])
 
-    def _make_room(self, panel, ax, last):
-        """Widens the vertical limits by half on the side a line left: each time costs a full draw.
-
-        The `last` time they close in on the lines, on the left, too, where steps are logarithmic.
-        """
-        log = self.panels[panel] == "log"
-        ys = np.concatenate([[], *(line.get_ydata() for line in ax.lines)])
-        ys = ys[np.isfinite(ys) & ((ys > 0) | (not log))]
-        if not ys.size:
-            return
-        low, high = (math.log10(y) if log else y for y in (ys.min(), ys.max()))
-        bottom, top = (math.inf, -math.inf) if last else self._limits.get(panel, (low, low))
-        room = (0.05 if last else 0.5) * (high - low) or 0.1 * abs(high) or 0.1
-        new = (low - room if low <= bottom else bottom), (high + room if high >= top else top)
-        if new != self._limits.get(panel):
-            self._limits[panel] = new
-            first = min(line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()))
-            if last and log and first < self.total:
-                ax.set_xlim(left=first)
-            ax.set_ylim(*((10.0 ** min(max(y, -200), 200) for y in new) if log else new))
-
 
 class _Plain(LogFormatter):
     """Writes 0.2 rather than 2e-01, where Matplotlib would write anything."""
 
     def __call__(self, x, pos=None):
         return f"{x:g}" if super().__call__(x, pos) else ""
-
-
-def _marked(n, scale):
-    """The points, about ten of `n`, that carry a marker: evenly spread along the step axis."""
-    spread = np.geomspace(1, n, 10) if scale == "log" else np.linspace(1, n, 10)
-    return sorted({round(i) - 1 for i in spread})
