@@ -17,7 +17,8 @@ from .data import Dataset
 from .data.base import fraction
 from .train import Recipe
 from .train.loop import sample_order
-from .train.many import Stack, member_losses
+from .train.many import _member_losses as member_losses
+from .train.many import _Stack as Stack
 
 DEPTH = 2  # hidden layers of every member
 BATCH_SIZE = 64

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from modelscale import count, data, models, transfer, tuning
-from modelscale.train import Recipe, fit, fit_many
+from modelscale.train import Recipe, evaluate, fit, fit_many
 
 TASK = data.signals(n_train=300, n_test=100)
 RECIPE = Recipe(steps=30, batch_size=16, lr=5e-3, records=3, clip=0.5)
@@ -53,6 +53,50 @@ def test_learning_rate_factors_do_what_they_do_in_fit(shape, optimizer):
         fit(model, TASK, replace(recipe, lr=lrs[i]), seeds[i], lr_factors=factors)
         for ours, theirs in zip(together[i].parameters(), model.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("factors", [False, True])
+def test_a_member_may_have_data_and_a_decay_of_its_own(optimizer, factors):
+    """Two members share a set, a third has a shorter one with another test set."""
+    shape, recipe = SHAPES[1], replace(RECIPE, optimizer=optimizer)
+    other = data.signals(n_train=40, n_test=70, seed=1)
+    sets, decays, lrs = [TASK, other, TASK, TASK], [0.0, 1.0, 1.0, 0.3], [5e-3, 5e-3, 5e-3, 1e-3]
+    factors = tuning.lr_factors(replace(shape, width=16), shape, optimizer) if factors else None
+    together, alone = build(shape), build(shape)
+    histories = fit_many(together, sets, recipe, lrs=lrs, decays=decays, lr_factors=factors)
+    for i, (history, model) in enumerate(zip(histories, alone, strict=True)):
+        own = replace(recipe, lr=lrs[i], weight_decay=decays[i])
+        expected = fit(model, sets[i], own, i, lr_factors=factors)
+        assert history.test_loss == pytest.approx(expected.test_loss, abs=1e-4)
+        assert history.train_accuracy == pytest.approx(expected.train_accuracy, abs=0.03)
+        for ours, theirs in zip(together[i].parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+
+
+def test_a_callback_may_look_at_the_models():
+    members, seen = build(SHAPES[0], 2), []
+
+    def look(step, records):
+        seen.append([evaluate(member, TASK.x_test, TASK.y_test)[0] for member in members])
+
+    histories = fit_many(members, TASK, RECIPE, callback=look)
+    assert seen == [list(row) for row in zip(*(h.test_loss for h in histories), strict=True)]
+
+
+def test_hooks_of_a_network_are_called():
+    def halve(layer, inputs, output):
+        return output / 2
+
+    together, alone = build(SHAPES[0], 2), build(SHAPES[0], 2)
+    for model in together + alone:
+        model.layers[0].register_forward_hook(halve)
+    fit_many(together, TASK, RECIPE)
+    for seed, (member, model) in enumerate(zip(together, alone, strict=True)):
+        fit(model, TASK, RECIPE, seed)
+        torch.testing.assert_close(
+            member.layers[0].weight, model.layers[0].weight, atol=2e-4, rtol=1e-3
+        )
 
 
 def test_members_do_not_disturb_each_other():
@@ -132,7 +176,11 @@ def test_members_of_different_shapes_or_lists_of_other_lengths_are_refused():
         fit_many([models.build(shape), models.build(count.MLP(depth=2, width=9))], TASK, RECIPE)
     with pytest.raises(ValueError, match=r"lrs=.*one for each of the 4"):
         fit_many(build(shape), TASK, RECIPE, lrs=[1e-3])
-    with pytest.raises(ValueError, match="lrs=-1"):
+    with pytest.raises(ValueError, match=r"data=.*one for each of the 4"):
+        fit_many(build(shape), [TASK], RECIPE)
+    with pytest.raises(ValueError, match="weight_decay=-1"):
+        fit_many(build(shape, 1), TASK, RECIPE, decays=[-1])
+    with pytest.raises(ValueError, match="lr=-1"):
         fit_many(build(shape, 1), TASK, RECIPE, lrs=[-1])
     with pytest.raises(ValueError, match="lr_factors="):
         fit_many(build(shape), TASK, RECIPE, lr_factors={"layers.0.weight": 1.0})

@@ -209,7 +209,7 @@ def test_what_would_make_ranks_wait_is_refused():
         (lambda: list(data.batches(10, 5, 2, 2)), "rank=2.*at most 1"),
         (lambda: data.epoch_order(10, -1), "epoch=-1"),
         (lambda: data.share_of_mean(torch.ones(3), 2, 2), "n_all=2.*at least 3"),
-        (lambda: make_buckets(nn.ReLU(), 1), "0 trained parameters"),
+        (lambda: make_buckets(nn.ReLU(), 1), "trained parameters=0"),
     ],
 )
 def test_bad_input_is_answered(call, told):

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from modelscale import count, data, models, remedies
-from modelscale.remedies import Member
+from modelscale.remedies import Member, Stack
 from modelscale.train import Recipe
 from modelscale.train.loop import sample_order
-from modelscale.train.many import Stack
 
 TASKS = [data.signals(400, 200, seed=s) for s in (0, 1)]
 POOL = remedies.pool(TASKS, n_validation=100)

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 
 from modelscale import compress, count, data, models, transfer, tuning
-from modelscale.train import History, Recipe, evaluate, fit
-from modelscale.train.loop import batches, sample_order
+from modelscale.train import History, Recipe, evaluate, fit, fit_many
+from modelscale.train.loop import _batches, sample_order
 
 SHAPE = count.MLP(depth=2, width=16)
 RECIPE = Recipe(steps=40, batch_size=32, lr=1e-2, records=4)
@@ -77,8 +77,8 @@ def test_each_epoch_shows_every_sample_once():
 
 def test_batches_after_the_first_few_are_those_of_an_unbroken_run():
     for task, shape in ((TASK, SHAPE), (data.text(50_000, source="synthetic"), GPT)):
-        whole = list(batches(task, shape, Recipe(steps=6, batch_size=8), seed=3))
-        rest = list(batches(task, shape, Recipe(steps=6, batch_size=8), seed=3, done=4))
+        whole = list(_batches(task, shape, Recipe(steps=6, batch_size=8), seed=3))
+        rest = list(_batches(task, shape, Recipe(steps=6, batch_size=8), seed=3, done=4))
         assert len(whole) == 6 and len(rest) == 2
         for (x, y), (a, b) in zip(whole[4:], rest, strict=True):
             assert torch.equal(x, a) and torch.equal(y, b)
@@ -216,7 +216,7 @@ def test_a_resumed_run_may_group_its_parameters_otherwise(tmp_path):
 def test_the_state_of_another_optimizer_is_refused():
     state, model = {}, models.build(SHAPE)
     fit(model, TASK, replace(RECIPE, optimizer="sgd"), state=state)
-    with pytest.raises(ValueError, match=r"momentum_buffer.*for AdamW it must hold"):
+    with pytest.raises(ValueError, match=r"momentum_buffer.*For AdamW it must hold"):
         fit(model, TASK, RECIPE, state=state)
 
 
@@ -253,6 +253,29 @@ def test_the_rate_climbs_to_its_peak_and_falls_to_nothing():
 def test_a_recipe_that_cannot_be_is_refused_by_name(option, value):
     with pytest.raises(ValueError, match=f"{option}={value!r}"):
         Recipe(**{option: value})
+
+
+@pytest.mark.parametrize(
+    "train", [fit, lambda model, task, recipe: fit_many([model], task, recipe)]
+)
+def test_data_of_another_precision_are_converted(train):
+    """As NumPy makes them: float64 samples, small integers as labels."""
+    wide = {name: getattr(TASK, name).double() for name in ("x_train", "x_test")}
+    short = {name: getattr(TASK, name).int() for name in ("y_train", "y_test")}
+    given, plain = models.build(SHAPE), models.build(SHAPE)
+    train(given, replace(TASK, **wide, **short), RECIPE)
+    train(plain, TASK, RECIPE)
+    assert torch.equal(weights(given), weights(plain))
+    exact = evaluate(plain, TASK.x_test, TASK.y_test)
+    assert evaluate(plain, wide["x_test"], TASK.y_test) == exact
+    with pytest.raises(ValueError, match=r"y_test\.dtype=torch\.float32.*whole numbers"):
+        replace(TASK, y_test=TASK.y_test.float())
+
+
+def test_at_a_constant_rate_a_shorter_run_is_the_beginning_of_a_longer_one():
+    constant = replace(RECIPE, lr_schedule="none", warmup=0.0)
+    short = fit(models.build(SHAPE), TASK, replace(constant, steps=20, records=2))
+    assert short.test_loss == fit(models.build(SHAPE), TASK, constant).test_loss[:2]
 
 
 def test_a_batch_larger_than_the_data_is_refused():

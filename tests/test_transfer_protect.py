@@ -36,7 +36,7 @@ def trained_by_hand(model, samples, recipe):
     head = transfer.stages(model)[-1]
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr, momentum=0.9)
-    for step, (x, y) in enumerate(train.loop.batches(samples, model.shape, recipe, 0), 1):
+    for step, (x, y) in enumerate(train.loop._batches(samples, model.shape, recipe, 0), 1):
         optimizer.param_groups[0]["lr"] = recipe.lr_at(step)
         penalty = sum(
             (p if name.startswith(head) else p - start[name]).square().sum()

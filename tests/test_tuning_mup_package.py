@@ -14,7 +14,7 @@ from torch import nn
 
 from modelscale import count, data, models, tuning
 from modelscale.train import Recipe, fit, loop
-from modelscale.tuning.coordinates import Watch
+from modelscale.tuning.coordinates import _outputs
 
 mup = pytest.importorskip("mup")
 MLP = count.MLP(depth=3, width=16)
@@ -58,7 +58,7 @@ def task_of(shape):
 def trained_by_the_package(net, task, recipe):
     """Nothing: `fit` with the package's optimizer in place of ours."""
     optimizer = OPTIMIZERS[recipe.optimizer](net.parameters(), recipe.lr, recipe.weight_decay)
-    for x, y in loop.batches(task, net.shape, recipe, seed=0):
+    for x, y in loop._batches(task, net.shape, recipe, seed=0):
         loop.train_step(net, optimizer, x, y, recipe)
 
 
@@ -108,8 +108,8 @@ def test_activations_and_updates_agree_after_some_steps(shape, base, optimizer, 
     x = torch.randint(256, (4, 16)) if isinstance(shape, count.Transformer) else task.x_test[:9]
     with torch.no_grad():
         head_of(package).weight *= ratio
-    seen = Watch(package).outputs(x)
-    for layer, output in Watch(ours).outputs(x).items():
+    seen = _outputs(package, x)
+    for layer, output in _outputs(ours, x).items():
         assert (output - seen[layer]).norm() < 0.01 * seen[layer].norm(), layer
 
 

@@ -18,7 +18,10 @@ CHUNK = 1000  # samples drawn by one generator; another size would give other sa
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """A classification task. x: (n, ...) float32, y: (n,) int64 in 0..K-1."""
+    """A classification task. x: (n, ...) float32, y: (n,) int64 in 0..K-1.
+
+    Samples of another precision and labels of another size are converted.
+    """
 
     x_train: Tensor
     y_train: Tensor
@@ -26,6 +29,14 @@ class Dataset:
     y_test: Tensor
     n_classes: int
     name: str
+
+    def __post_init__(self):
+        for split in ("train", "test"):
+            x, y = getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
+            if y.is_floating_point():
+                check.refuse(f"y_{split}.dtype", y.dtype, "whole numbers", "give classes from 0")
+            object.__setattr__(self, f"x_{split}", x.float() if x.is_floating_point() else x)
+            object.__setattr__(self, f"y_{split}", y.long())
 
     def subset(self, n: int, seed: int = 0) -> "Dataset":
         """The same task with `n` of its training samples, as many of each class as can be.

@@ -13,18 +13,19 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from . import states
+from .. import check
+from . import parameters
 
 
 def save(path, model, optimizer, history, run) -> None:
-    """Nothing: writes weights, optimizer state and history to `path`; does nothing without a path.
+    """Write weights, optimizer state and history to `path`, where one is given.
 
     What stood at `path` becomes `path` + ".previous".
     """
     if path is None:
         return
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    states.take(model, optimizer, kept := {})  # by name: groups number the parameters anew
+    parameters.take(model, optimizer, kept := {})  # by name: groups number the parameters anew
     for name, state in kept.items():
         tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
@@ -44,17 +45,18 @@ def resume(path, model, optimizer, history, run):
     Without a path or a checkpoint nothing changes. A damaged file is reported by a warning, and the
     one before it is used.
 
-    Raises: ValueError if the checkpoint is of another network.
+    Raises: ValueError if the checkpoint is of another network or another run.
     """
     for candidate in (path, f"{path}.previous") if path else ():
         try:
-            tensors, about = _read(candidate)
+            with safetensors.safe_open(candidate, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about = file.metadata() or {}
         except FileNotFoundError:
             continue
         except safetensors.SafetensorError as error:
-            warnings.warn(
-                f"checkpoint {candidate} is damaged ({error}); trying the one before", stacklevel=2
-            )
+            damage = f"checkpoint {candidate} is damaged ({error}); trying the one before"
+            warnings.warn(damage, stacklevel=2)
             continue
         _check_run(candidate, json.loads(about.get("run", "{}")), run)
         _load(candidate, model, optimizer, tensors)
@@ -62,33 +64,23 @@ def resume(path, model, optimizer, history, run):
     return history
 
 
-def _read(path):
-    with safetensors.safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, file.metadata() or {}
-
-
 def _check_run(path, before, run):
     for name, value in run.items():
         if name in before and value != before[name]:
-            raise ValueError(
-                f"{name}={value!r}: it must be {before[name]!r}, as in the run that wrote"
-                f" path={str(path)!r}. Take another path, or delete the file to begin anew."
-            )
+            allowed = f"{before[name]!r}, as in the run that wrote path={str(path)!r}"
+            check.refuse(name, value, allowed, "take another path, or delete the file")
 
 
 def _load(path, model, optimizer, tensors):
     weights = {n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")}
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    if own != {name: tuple(value.shape) for name, value in weights.items()}:
-        raise ValueError(
-            f"path={str(path)!r}: this checkpoint is of another network. Take the network it was "
-            "written with, or another path."
-        )
+    shapes = {name: value.shape for name, value in weights.items()}
+    if shapes != {name: value.shape for name, value in model.state_dict().items()}:
+        remedy = "this one is of another network: take that, or another path"
+        check.refuse("path", str(path), "a checkpoint of this network", remedy)
     model.load_state_dict(weights)
     state = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             owner, _, key = name.removeprefix("optimizer.").rpartition(".")
             state.setdefault(owner, {})[key] = value
-    states.give(model, optimizer, state)
+    parameters.give(model, optimizer, state)

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import check, models
-from . import checkpoint, states
+from . import checkpoint
+from .parameters import factor_list, give, make_optimizer, set_lr, take, trained
 from .recipe import History, Recipe
 
 WINDOWS = 64  # of a text, to score on
@@ -33,19 +34,18 @@ def fit(
 
     Shapes: `data` is a `data.Dataset` (x (n, ...), y (n,)) or a `data.Text` (bytes).
     Raises: ValueError for a batch larger than the data, or factors that miss a parameter.
-    Taught in: 01_vertical_scaling.
     """
     recipe = recipe or Recipe()
     device = next(model.parameters()).device
     network = torch.compile(model) if recipe.compile else model
-    optimizer = make_optimizer(param_groups(model, recipe, lr_factors), recipe)
+    optimizer = make_optimizer(_param_groups(model, recipe, lr_factors), recipe)
     factors = [group["lr"] / recipe.lr for group in optimizer.param_groups]
-    states.give(model, optimizer, state)
+    give(model, optimizer, state)
     run = {"seed": seed, **asdict(replace(recipe, compile=False))}  # what a resumed run must share
     history = checkpoint.resume(path, model, optimizer, History(), run)
     done = history.step[-1] if history.step else 0
     total, clock = 0.0, Stopwatch(device, history.seconds[-1] if done else 0.0)
-    for step, (x, y) in enumerate(batches(data, model.shape, recipe, seed, done), done + 1):
+    for step, (x, y) in enumerate(_batches(data, model.shape, recipe, seed, done), done + 1):
         set_lr(optimizer, [recipe.lr_at(step) * factor for factor in factors])
         total += train_step(network, optimizer, x.to(device), y.to(device), recipe)
         if step in recipe.record_steps:
@@ -58,7 +58,7 @@ def fit(
             total, done = 0.0, step
         if history.stopped:
             break
-    states.take(model, optimizer, state)
+    take(model, optimizer, state)
     return history
 
 
@@ -77,11 +77,8 @@ def train_step(network, optimizer, x, y, recipe):
     return loss.detach()
 
 
-def prepare(network, recipe):
-    """Nothing: tells a GPT what of `recipe` happens inside its blocks.
-
-    Raises: ValueError for recomputation in a network that has none.
-    """
+def prepare(network, recipe) -> None:
+    """Tell a GPT what of `recipe` happens inside its blocks; refuse it where there are none."""
     if hasattr(network, "for_training"):
         network.for_training(recipe.recompute, recipe.balance)
     else:
@@ -94,23 +91,21 @@ def score(model, data) -> dict:
 
     The training accuracy is measured on as many training samples as there are test samples.
     """
-    (x_train, y_train), (x_test, y_test) = samples(data, model.shape)
-    test_loss, accuracy = evaluate(model, x_test, y_test)
-    return {
-        "test_loss": test_loss,
-        "accuracy": accuracy,
-        "train_accuracy": evaluate(model, x_train, y_train)[1],
-    }
+    train, test = samples(data, model.shape)
+    test_loss, accuracy = evaluate(model, *test)
+    train_accuracy = evaluate(model, *train)[1]
+    return {"test_loss": test_loss, "accuracy": accuracy, "train_accuracy": train_accuracy}
 
 
 @torch.no_grad()
 def evaluate(model, x, y, chunk=500) -> tuple[float, float]:
     """Mean loss (nats) and accuracy (0 to 1) of `model` on samples `x` with labels `y`."""
     model.eval()
-    device = next(model.parameters()).device
+    like = next(model.parameters())
+    dtype = like.dtype if x.is_floating_point() else x.dtype  # of tokens, their own
     loss = correct = 0.0
-    for a, b in zip(x.split(chunk), y.to(device).split(chunk), strict=True):
-        logits = model(a.to(device))
+    for a, b in zip(x.split(chunk), y.to(like.device).split(chunk), strict=True):
+        logits = model(a.to(like.device, dtype))
         loss += float(cross_entropy(logits, b)) * b.numel()
         correct += float((logits.argmax(-1) == b).sum())
     model.train()
@@ -137,51 +132,48 @@ def cross_entropy(logits, labels):
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
-def make_optimizer(parameters, recipe):
-    """torch's fused AdamW or SGD; `parameters` as torch takes them, groups included."""
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+def step_flops(shape, batch_size) -> int:
+    """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
+    if hasattr(shape, "train_flops_per_token"):
+        return shape.train_flops_per_token() * batch_size * shape.context
+    if hasattr(shape, "matmul_flops"):
+        return shape.matmul_flops(batch_size, training=True)
+    return batch_size * _sample_flops(shape)
 
 
-def set_lr(optimizer, lrs):
-    """Nothing: gives each parameter group its learning rate for this step."""
-    for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-        group["lr"] = lr
+def sample_order(n, recipe, seed):
+    """Row numbers of every step's batch: each epoch a new permutation, drawn by `seed`.
 
-
-def factor_list(model, lr_factors) -> list[float]:
-    """The learning-rate factor of each trained parameter of `model`, in its order; 1 by default.
-
-    Raises: ValueError for names that are not the model's parameters, or factors not above 0.
+    Shapes: -> (steps, B) int64. An epoch's end may fall inside a batch.
+    Raises: ValueError for a batch larger than the data.
     """
-    names = [name for name, _ in model.named_parameters()]
-    if lr_factors is None:
-        return [1.0] * len(trained(model))
-    if set(lr_factors) != set(names):
-        raise ValueError(
-            f"lr_factors={sorted(lr_factors)}: the names must be those of the parameters, {names}."
-            " Take them from tuning.lr_factors(shape, base, optimizer)."
-        )
-    return [check.number(f"lr_factors[{name!r}]", lr_factors[name]) for name in trained(model)]
+    if recipe.batch_size > n:
+        allowed = f"at most the {n} training samples"
+        check.refuse("batch_size", recipe.batch_size, allowed, "take a smaller one, or more data")
+    generator = torch.Generator().manual_seed(seed)
+    wanted = recipe.steps * recipe.batch_size
+    epochs = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
+    return torch.cat(epochs)[:wanted].view(recipe.steps, recipe.batch_size)
 
 
-def trained(model) -> dict:
-    """The parameters of `model` that are trained, by name: all but those that are frozen.
+class Stopwatch:
+    """Seconds of training: it stands still while the network is evaluated."""
 
-    Raises: ValueError if there are none.
-    """
-    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
-        raise ValueError(
-            "model has 0 trained parameters: there must be at least 1. Freeze fewer stages."
-        )
-    return found
+    def __init__(self, device, seconds=0.0):
+        self.device, self.seconds = device, seconds  # as they were at the last pause
+        self._since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self):
+        """A context in which the watch stands still, entered once the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds += time.perf_counter() - self._since
+        yield
+        self._since = time.perf_counter()
 
 
-def param_groups(model, recipe, lr_factors=None) -> list[dict]:
+def _param_groups(model, recipe, lr_factors=None):
     """torch's parameter groups, one for each factor. A factor divides the weight decay, too."""
     members = {}
     factors = factor_list(model, lr_factors)
@@ -193,23 +185,7 @@ def param_groups(model, recipe, lr_factors=None) -> list[dict]:
     ]
 
 
-def step_flops(shape, batch_size) -> int:
-    """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
-    if hasattr(shape, "train_flops_per_token"):
-        return shape.train_flops_per_token() * batch_size * shape.context
-    if hasattr(shape, "matmul_flops"):
-        return shape.matmul_flops(batch_size, training=True)
-    return batch_size * _sample_flops(shape)
-
-
-@functools.cache
-def _sample_flops(shape):
-    """FLOPs of training on one sample, where no closed form has them: counted."""
-    with torch.device("meta"):
-        return models.train_flops(models.build(shape), 1)
-
-
-def batches(data, shape, recipe, seed, done=0):
+def _batches(data, shape, recipe, seed, done=0):
     """The (x, y) of every step after the first `done`, drawn by `seed` alone.
 
     Raises: ValueError for a batch larger than the data.
@@ -226,39 +202,8 @@ def batches(data, shape, recipe, seed, done=0):
         yield data.x_train.index_select(0, rows), data.y_train.index_select(0, rows)
 
 
-def sample_order(n, recipe, seed):
-    """Row numbers of every step's batch: each epoch a new permutation, drawn by `seed`.
-
-    Shapes: -> (steps, B) int64. An epoch's end may fall inside a batch.
-    Raises: ValueError for a batch larger than the data.
-    """
-    if recipe.batch_size > n:
-        raise ValueError(
-            f"batch_size={recipe.batch_size}: it must be at most the {n} training samples. "
-            "Take a smaller batch or more data."
-        )
-    generator = torch.Generator().manual_seed(seed)
-    wanted = recipe.steps * recipe.batch_size
-    epochs = [torch.randperm(n, generator=generator) for _ in range(math.ceil(wanted / n))]
-    return torch.cat(epochs)[:wanted].view(recipe.steps, recipe.batch_size)
-
-
-class Stopwatch:
-    """Seconds of training: it stands still while the network is evaluated."""
-
-    def __init__(self, device, seconds=0.0):
-        self.device, self._before, self._since = device, seconds, time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds counted so far."""
-        return self._before + (time.perf_counter() - self._since if self._since else 0.0)
-
-    @contextlib.contextmanager
-    def paused(self):
-        """A context in which the watch stands still, entered once the device is done."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self._before, self._since = self.seconds, None
-        yield
-        self._since = time.perf_counter()
+@functools.cache
+def _sample_flops(shape):
+    """FLOPs of training on one sample, where no closed form has them: counted."""
+    with torch.device("meta"):
+        return models.train_flops(models.build(shape), 1)

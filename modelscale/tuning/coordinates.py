@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import check, models
-from ..train import loop
+from .. import check, models, train
+from ..train.loop import samples
 
 PROBES = 64  # samples (or windows of a text) that the activations are looked at on
 LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d)
@@ -47,7 +47,7 @@ class Drift:
 
 
 def coordinate_check(
-    make: Callable, widths: Iterable[int], data, recipe, steps: int = 4, seeds=3
+    make: Callable, widths: Iterable[int], data, recipe, steps: int = 4, seeds=range(3)
 ) -> list[dict]:
     """One row for each width, seed, layer and step: how much the layer's outputs have changed.
 
@@ -57,19 +57,16 @@ def coordinate_check(
 
     Raises: ValueError for fewer than two widths.
     Source: Yang 2022, appendix D.1.
-    Taught in: 03_tuning_at_scale.
     """
     widths = list(widths)
-    if len(set(widths)) < 2:
-        raise ValueError(f"widths={widths!r}: there must be at least two, to compare.")
-    recipe = replace(recipe, steps=check.integer("steps", steps), warmup=0.0, lr_schedule="none")
-    seeds = range(seeds) if isinstance(seeds, int) else seeds
-    rows = []
-    for width in widths:
-        for seed in seeds:
-            for row in _watched(*make(width, seed), data, recipe, seed):
-                rows.append({"width": width, "seed": seed, **row})
-    return rows
+    check.integer("widths, to compare", len(set(widths)), 2)
+    recipe = replace(recipe, steps=steps, records=steps, warmup=0.0, lr_schedule="none")
+    return [
+        {"width": width, "seed": seed, **row}
+        for width in widths
+        for seed in seeds
+        for row in _watched(*make(width, seed), data, recipe, seed)
+    ]
 
 
 def drift(table: list[dict], step: int | None = None) -> Drift:
@@ -78,7 +75,6 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
     `step` defaults to the last. 0 is what muP asks for; 1 is a change that grows like the width.
 
     Raises: ValueError for a step that is not in the table, or a table without steps.
-    Taught in: 03_tuning_at_scale.
     """
     steps = sorted({row["step"] for row in table} - {0})
     check.integer("steps after the first, in table", len(steps), remedy="train for one at least")
@@ -99,56 +95,41 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
 
 
 def _watched(model, lr_factors, data, recipe, seed):
-    """The rows of one training run, whose steps are those of `fit`."""
-    device = next(model.parameters()).device
-    (probes, _), _ = loop.samples(data, model.shape)
-    probes, watch, rows = probes[:PROBES].to(device), Watch(model), []
-    start = watch.outputs(probes)
-    optimizer = loop.make_optimizer(loop.param_groups(model, recipe, lr_factors), recipe)
-    steps = [(None, None), *loop.batches(data, model.shape, recipe, seed)]
-    for step, (x, y) in enumerate(steps):
-        if step:
-            loop.train_step(model, optimizer, x.to(device), y.to(device), recipe)
-        for layer, now in watch.outputs(probes).items():
+    """The rows of one training run."""
+    (probes, _), _ = samples(data, model.shape)
+    probes, rows = probes[:PROBES].to(next(model.parameters()).device), []
+    start = _outputs(model, probes)
+
+    def look(step, _):
+        for layer, now in _outputs(model, probes).items():
             change, size = (now - start[layer]).abs().mean(), now.abs().mean()
-            rows.append(
-                {"layer": layer, "step": step, "change": float(change), "size": float(size)}
-            )
+            row = {"layer": layer, "step": step, "change": float(change), "size": float(size)}
+            rows.append(row)
+
+    look(0, None)
+    train.fit(model, data, recipe, seed, look, lr_factors=lr_factors)
     return rows
 
 
-class Watch:
-    """What the layers of a network put out, caught by hooks."""
-
-    def __init__(self, model):
-        self.model = model
-
-    @torch.no_grad()
-    def outputs(self, x) -> dict[str, torch.Tensor]:
-        """{layer: its output} for a batch, in the order in which they run."""
-        found, hooks = {}, []
-        for name, module in self.model.named_modules():
-            if isinstance(module, LAYERS):
-                hooks.append(module.register_forward_hook(_keep(found, name)))
-            elif isinstance(module, models.Attention):
-                hooks.append(module.register_forward_hook(_keep_logits(found, f"{name}.{LOGITS}")))
-        try:
-            self.model(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return found
+@torch.no_grad()
+def _outputs(model, x) -> dict[str, torch.Tensor]:
+    """{layer: its output} for a batch, in the order in which they run, caught by hooks."""
+    found, hooks = {}, []
+    for name, module in model.named_modules():
+        if isinstance(module, LAYERS):
+            hooks.append(module.register_forward_hook(_keep(found, name)))
+        elif isinstance(module, models.Attention):
+            hooks.append(module.register_forward_hook(_keep(found, f"{name}.{LOGITS}", True)))
+    try:
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
 
 
-def _keep(found, name):
+def _keep(found, name, logits=False):
     def hook(module, inputs, output):
-        found[name] = output.clone()
-
-    return hook
-
-
-def _keep_logits(found, name):
-    def hook(module, inputs, output):
-        found[name] = module.logits(*inputs)
+        found[name] = module.logits(*inputs) if logits else output.clone()
 
     return hook

@@ -39,7 +39,6 @@ def from_two_batches(small_sq: float, large_sq: float, small: int, large: int) -
 
     Raises: ValueError unless 1 <= small < large.
     Source: McCandlish 2018, equations A.2 and A.3.
-    Taught in: 08_data_parallel.
     """
     large = check.integer("large", large, low=check.integer("small", small) + 1)
     gradient_sq = (large * large_sq - small * small_sq) / (large - small)
@@ -51,7 +50,6 @@ def from_samples(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> No
 
     Shapes: x (n, ...), y (n,), n at least 2; memory for n x P numbers.
     Raises: ValueError for fewer than two samples.
-    Taught in: 08_data_parallel.
     """
     n = check.integer("samples", len(y), 2)
     weights = {name: p.detach() for name, p in model.named_parameters()}
@@ -59,6 +57,7 @@ def from_samples(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> No
     def loss(weights, x, y):
         return F.cross_entropy(functional_call(model, weights, (x[None],)), y[None])
 
+    x = x.to(next(iter(weights.values())).dtype)
     each = vmap(grad(loss), in_dims=(None, 0, 0))(weights, x, y)
     rows = torch.cat([g.flatten(1) for g in each.values()], 1)  # (n, P)
     trace = float(rows.var(0, correction=1).sum())
@@ -69,7 +68,6 @@ def steps_to(batch, least_steps: float, critical: float):
     """Steps that reach a loss with batches of this size: S_min (1 + B_crit / B).
 
     Source: McCandlish 2018, equation 2.11 in its form for steps.
-    Taught in: 08_data_parallel.
     """
     return least_steps * (1 + critical / np.asarray(batch, float))
 
@@ -81,7 +79,6 @@ def fit_critical(batches, steps) -> tuple[float, float]:
 
     Raises: ValueError for fewer than two sizes, numbers that are not finite and above 0, unequal
     lengths, or where more samples a step bring nothing.
-    Taught in: 08_data_parallel.
     """
     batches, steps = measured(batches=batches, steps=steps)
     check.integer("batches", len(batches), 2)

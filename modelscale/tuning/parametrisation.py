@@ -16,7 +16,6 @@ WIDTHS = {  # the fields of a shape that muP may change; all others must be thos
     count.ConvNet: ("width",),
     count.Transformer: ("d_model", "n_head", "n_kv_head", "head_dim", "d_ff"),
 }
-OPTIMIZERS = ("adamw", "sgd")
 ROLES = {  # of a matrix, by which fan grows with the width: (fan_in, fan_out)
     (False, True): "input",
     (True, True): "hidden",
@@ -62,7 +61,6 @@ def mup(shape, base, seed: int = 0) -> nn.Module:
 
     Raises: ValueError for two shapes that differ in more than width, or tied embeddings.
     Source: Yang 2022, table 3; attention: definition 4.1.
-    Taught in: 03_tuning_at_scale.
     """
     asked = rules(shape, base)
     model = models.build(shape, seed)
@@ -81,29 +79,22 @@ def mup(shape, base, seed: int = 0) -> nn.Module:
 def lr_factors(shape, base, optimizer: str = "adamw") -> dict[str, float]:
     """What muP multiplies the learning rate of each parameter by, for `fit` and `fit_many`.
 
-    Raises: ValueError for two shapes that differ in more than width, or an unknown optimizer.
     Source: Yang 2022, table 3.
-    Taught in: 03_tuning_at_scale.
     """
-    check.one_of("optimizer", optimizer, OPTIMIZERS)
+    check.one_of("optimizer", optimizer, ("adamw", "sgd"))
     return {name: getattr(rule, optimizer) for name, rule in rules(shape, base).items()}
 
 
 def rules(shape, base) -> dict[str, Rule]:
-    """The `Rule` of each parameter of the network of this shape, by name.
-
-    Raises: ValueError for two shapes that differ in more than width, or tied embeddings.
-    Taught in: 03_tuning_at_scale.
-    """
+    """The `Rule` of each parameter of the network of this shape, by name."""
     _check(shape, base)
     here, small, wider = (_fans(s) for s in (shape, base, _twice_as_wide(base)))
     found = {}
     for name, (fan_in, fan_out) in here.items():
         grows = (wider[name][0] > small[name][0], wider[name][1] > small[name][1])
         role = ROLES[grows] if fan_in else "vector"
-        found[name] = Rule(
-            role, fan_in / small[name][0] if fan_in else 1.0, fan_out / small[name][1]
-        )
+        more_in = fan_in / small[name][0] if fan_in else 1.0
+        found[name] = Rule(role, more_in, fan_out / small[name][1])
     return found
 
 
@@ -134,20 +125,12 @@ def _twice_as_wide(shape):
 
 def _check(shape, base):
     if type(shape) not in WIDTHS or type(base) is not type(shape):
-        raise ValueError(
-            f"shape={shape!r}, base={base!r}: both must be a count.MLP, count.ConvNet or "
-            "count.Transformer. Make the base with dataclasses.replace(shape, width=...)."
-        )
+        kinds = " or ".join(f"count.{kind.__name__}" for kind in WIDTHS)
+        check.refuse("shape, base", (shape, base), f"both a {kinds}", "replace the width alone")
     widths = WIDTHS[type(shape)]
     for name in (field.name for field in fields(shape) if field.name not in widths):
-        if getattr(shape, name) != getattr(base, name):
-            raise ValueError(
-                f"base.{name}={getattr(base, name)!r}: it must be {getattr(shape, name)!r} as in "
-                f"the shape, since muP scales widths alone ({', '.join(widths)}). Take a base of "
-                f"the same {name}."
-            )
+        remedy = f"muP scales widths alone ({', '.join(widths)})"
+        check.one_of(f"base.{name}", getattr(base, name), (getattr(shape, name),), remedy)
     if getattr(shape, "tied", False):
-        raise ValueError(
-            "tied=True: input and output weights follow two rules, so they must be two matrices. "
-            "Use dataclasses.replace(shape, tied=False)."
-        )
+        remedy = "input and output weights follow two rules, so they must be two matrices"
+        check.refuse("tied", True, "False", remedy)
