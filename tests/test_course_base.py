@@ -105,6 +105,7 @@ def test_run_all_needs_no_guess(ledger, capsys):
     guesses.predict("which", options=("deep", "wide"))
     guesses.measured("which", "wide")
     guesses.measured("not asked", 1)
+    assert "◆ which (measured wide, no guess)\n" in capsys.readouterr().out
     assert guesses.guess("which") is guesses.guess("not asked") is None
     assert guesses.summary().rows == [
         ("which", "no guess", "wide", ""),

@@ -197,7 +197,8 @@ def _row(entry):
 
 def _compare(entry):
     said, found, distance = _row(entry)
-    return ", ".join(filter(None, [f"measured {found}", said and f"guessed {said}", distance]))
+    said = f"guessed {said}" if "guess" in entry else said
+    return ", ".join(filter(None, [f"measured {found}", said, distance]))
 
 
 def _distance(entry):
