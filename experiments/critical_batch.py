@@ -1,4 +1,4 @@
-"""The stored sweep behind notebook 08: steps to one loss, by batch size and learning rate.
+"""The stored sweep behind notebook 12: steps to one loss, by batch size and learning rate.
 
     python experiments/critical_batch.py [--out notebooks/results/critical_batch.json]
 
@@ -34,7 +34,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "critical_batch.json
 
 
 def main():
-    """Nothing: runs the sweep and writes its result."""
+    """Run the sweep and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out = parser.parse_args().out

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def pytest_configure(config):
     in a ledger of their own.
     """
     config.pluginmanager.register(PlainReports())
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     own = tempfile.TemporaryDirectory()
     config.add_cleanup(own.cleanup)
     os.environ["MODELSCALE_LEDGER"] = str(Path(own.name) / "guesses.json")

@@ -1,98 +1,95 @@
-"""Proves that each suspect of notebook 08's break-it lab shows its own fault's symptom alone, and
-that its stored sweep is whole, comes from its script, and shows what the notebook says of it.
+"""Proves that each suspect of the break-it labs shows its own fault's symptom alone, and that times
+in the explorer are those of a predicted step and of a ring, of which only the backward pass hides.
 """
 
-import math
-from itertools import product
-
-import numpy as np
 import pytest
+import torch
 
-import sweeps
-from answers.data_parallel import ANSWER
+from answers.data_parallel import ANSWER, BOX, EXPLORER
 from modelscale import count, data, parallel
-from modelscale.exercises import data_parallel
-from modelscale.tuning import noise_scale
+from modelscale.course import data_parallel, large_batches
+from modelscale.machine import predict_step
+from modelscale.parallel.ring import Link
+
+PLACE = {"network": "MLP 4 x 1024", "scaling": "fixed batch", "batch": 2048, "bandwidth": 1.0}
 
 
-@pytest.fixture(scope="module")
-def symptoms():
-    """What both ranks of every suspect measured, as the notebook shows them."""
-    parallel.warm_up("torch._dynamo")
+def test_each_suspect_shows_its_own_symptom():
     task = data.signals(101, n_test=10)
     args = count.MLP(2, 32), task.x_train, task.y_train, 32
-    return {s: parallel.run(data_parallel.symptoms, s, *args) for s in data_parallel.SUSPECTS}
-
-
-def test_each_suspect_shows_its_own_symptom(symptoms):
-    for suspect, ranks in symptoms.items():
+    for suspect in data_parallel.SUSPECTS:
         fault = ANSWER[suspect]
-        for found in ranks:
-            assert (found["apart"] > 0.01) == (fault == "average")
-            assert found["repeated"] == (fault == "order")
-            assert (abs(found["gradient"] - 2) < 1e-4) == (fault == "scale")
-            if fault in ("order", "means"):
-                assert found["even"] < 1e-6 and found["gradient"] == pytest.approx(1, abs=1e-4)
+        for found in parallel.run(data_parallel.symptoms, suspect, *args):
+            assert (found["apart"] > 0.01) == (found["even"] > 1e-6) == (fault == "average")
+            assert (found["repeated"] == 1) == (fault == "order")
             assert (found["uneven"] > 0.01) == (fault != "order")
 
 
-@pytest.fixture(scope="module")
-def stored():
-    """The file of the sweep, and the steps of its cells by optimizer, batch and rate."""
-    content = sweeps.read("critical_batch")
-    return content, {(c["optimizer"], c["batch"], c["lr"]): c["steps"] for c in content["cells"]}
+def test_the_other_colleagues_gradient_grows_with_the_parts_and_adamw_hides_it():
+    task = data.signals(640, n_test=10)
+    args = count.MLP(2, 32), task.x_train, task.y_train
+    found = {
+        (who, parts): large_batches.accumulated(who, *args, parts, torch.optim.AdamW)
+        for who in large_batches.COLLEAGUES
+        for parts in (1, 4)
+    }
+    whole, *others = (found[key] for key in sorted(found))
+    one, other_whole, other = found["one", 4], found["other", 1], found["other", 4]
+    assert whole == other_whole and one["gradient"] == pytest.approx(whole["gradient"], rel=1e-4)
+    assert other["gradient"] == pytest.approx(4 * whole["gradient"], rel=1e-4)
+    assert all(run["loss"] == pytest.approx(whole["loss"], rel=1e-2) for run in others)
 
 
-@pytest.fixture(scope="module")
-def script():
-    """The script that made it."""
-    return sweeps.script("critical_batch")
+@pytest.mark.parametrize("batch", [2048, 20])  # 20: the larger share counts
+def test_times_are_the_predicted_step_and_a_ring(batch):
+    shape, place = count.MLP(4, 1024), PLACE | {"batch": batch}
+    found = data_parallel._step_times(BOX, 1e-4, order="in turn", **place)
+    sending = Link(1e-4, 1e9).all_reduce_s(4 * shape.params, 8)
+    share = predict_step(BOX, shape, -(-batch // 8)).step_s
+    assert found["computing"][3] == pytest.approx(share)
+    assert found["whole"][3] == pytest.approx(share + sending)
+    one = predict_step(BOX, shape, batch).step_s
+    assert found["whole"][0] == pytest.approx(one)
+    assert found["speedup"][3] == pytest.approx(one / (share + sending))
+    grown = data_parallel._step_times(
+        BOX, 1e-4, order="in turn", **place | {"scaling": "batch per worker"}
+    )
+    assert grown["computing"] == pytest.approx([one] * len(data_parallel.WORKERS))
+    assert grown["speedup"][3] == pytest.approx(8 * one / (one + sending))
 
 
-def test_the_stored_sweep_is_whole_and_says_where_it_comes_from(stored, script):
-    content, cells = stored
-    wanted = [(o, b, lr) for o, b in product(script.LRS, script.STEPS) for lr in script.LRS[o]]
-    assert list(cells) == wanted
-    assert sweeps.says_where_it_comes_from(content, script.SEEDS)
-    assert content["target"] == script.TARGET
-    for (_, batch, _), steps in cells.items():
-        assert len(steps) == len(script.SEEDS)
-        assert all(s is None or 0 < s <= script.STEPS[batch] for s in steps)
+def test_messages_hide_behind_the_backward_pass_alone():
+    """Clipping and the optimizer wait for them: at 1,024 workers they are most of a step."""
+    apart, over = (
+        data_parallel._step_times(BOX, 1e-4, order=order, **PLACE)
+        for order in ("in turn", "overlap")
+    )
+    hidden, forward_and_update = apart["whole"] - over["whole"], over["computing"]
+    assert hidden[0] == 0 and (hidden[1:] > 0).all()
+    assert hidden[6] == pytest.approx(2 / 3 * passes_s(32))
+    assert passes_s(32) < forward_and_update[6] / 2  # the update is longer than both passes
 
 
-def test_the_script_makes_the_same_again(stored, script):
-    """One cell of the cheapest kind: a batch of 256, three seeds, 350 steps."""
-    (cell,) = script.sweep("sgd", 256, [2.0**-2])
-    assert cell["steps"] == pytest.approx(stored[1]["sgd", 256, 2.0**-2], rel=0.1, abs=2)
+def passes_s(batch):
+    """Seconds of a step's forward and backward passes on the made-up machine."""
+    return 1.5 * data_parallel._alone_s(BOX, count.MLP(4, 1024), batch)[1]
 
 
-def test_steps_are_read_off_between_two_records(script):
-    history = script.fit_many.__globals__["History"]()
-    history.step, history.test_loss = [10, 20, 30], [2.0, 1.5, 1.3]
-    assert script.steps_to(history, 1.4) == 25 and script.steps_to(history, 2.5) == 10
-    assert script.steps_to(history, 1.0) is None
-    history.test_loss = [math.nan, 1.5, 1.3]
-    assert script.steps_to(history, 1.6) == 20
+@pytest.mark.parametrize("network", data_parallel.NETWORKS)
+def test_the_star_is_where_no_more_workers_bring_five_per_cent(network):
+    place = PLACE | {"network": network, "batch": 16, "order": "in turn"}
+    found = data_parallel._step_times(BOX, 1e-4, **place)
+    at, speedup = data_parallel.WORKERS.index(found["best"]), found["speedup"]
+    assert speedup.max() < 1.05 * speedup[at]
+    assert all(speedup[i + 1 :].max() >= 1.05 * speedup[i] for i in range(at))
 
 
-def test_the_stored_sweep_shows_a_critical_batch_and_both_rules(stored):
-    _, cells = stored
-    batches = sorted({batch for _, batch, _ in cells})
-
-    def steps(optimizer, batch, lr):
-        runs = cells.get((optimizer, batch, lr), [None])
-        return float(np.median([math.inf if s is None else s for s in runs]))
-
-    for optimizer, factor, other in (("sgd", 1.0, 0.5), ("adamw", 0.5, 1.0)):
-        lrs = sorted({lr for o, _, lr in cells if o == optimizer})
-        fewest = {b: min(steps(optimizer, b, lr) for lr in lrs) for b in batches}
-        _, critical = noise_scale.fit_critical(batches, list(fewest.values()))
-        assert 100 < critical < 400
-        base = min(lrs, key=lambda lr, o=optimizer: steps(o, 16, lr))
-        for batch in (64, 256):
-            follows, misses = (
-                steps(optimizer, batch, base * (batch / 16) ** power) / fewest[batch]
-                for power in (factor, other)
-            )
-            assert follows < 1.15 < misses
-        assert steps(optimizer, 1024, base * 64**factor) > 1.15 * fewest[1024]
+def test_lines_and_marks_stand_at_these_numbers():
+    explorer = EXPLORER()
+    art = explorer.picture.art
+    found = data_parallel._step_times(BOX, 1e-4, order="in turn", **PLACE)
+    assert art["computing"].get_ydata() == pytest.approx(1e3 * found["computing"])
+    assert art["whole"].get_ydata() == pytest.approx(1e3 * found["whole"])
+    at = data_parallel.WORKERS.index(found["best"])
+    assert art["point"].get_data() == ([8], [pytest.approx(found["speedup"][3])])
+    assert art["best"].get_data() == ([found["best"]], [pytest.approx(found["speedup"][at])])

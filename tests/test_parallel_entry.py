@@ -165,12 +165,14 @@ def ip(*words):
 
 
 def test_a_function_is_named_by_its_module_and_its_name():
-    assert __main__.named("os.path:join") is os.path.join
+    assert __main__._named("os.path:join") is os.path.join
     for name in ("join", "os.path:", ":join"):
         with pytest.raises(ValueError, match=r"must be package\.module:function"):
-            __main__.named(name)
-    with pytest.raises(ValueError, match=r"os\.path:joined.*must be a function.*spelling"):
-        __main__.named("os.path:joined")
+            __main__._named(name)
+    with pytest.raises(
+        ValueError, match=r"os\.path:joined.*must be one that can be imported.*spelling"
+    ):
+        __main__._named("os.path:joined")
 
 
 def test_arguments_take_the_type_of_their_default():
@@ -182,14 +184,14 @@ def test_arguments_take_the_type_of_their_default():
 
     words = ["data", "--steps", "5", "--lr", "1e-3", "--no-check"]
     expected = {"path": "data", "steps": 5, "lr": 1e-3, "name": "x", "check": False, "note": None}
-    assert entry.parsed(fn, words) == expected
+    assert entry._parsed(fn, words) == expected
     with pytest.raises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
-        entry.parsed(fn, ["data", "--steps", "many"])
+        entry._parsed(fn, ["data", "--steps", "many"])
 
 
 def test_a_default_that_no_command_line_can_give_is_refused():
     with pytest.raises(ValueError, match=r"the type of sizes='tuple'.*single words and numbers"):
-        entry.parsed(lambda sizes=(1, 2): None, ["--sizes", "3,4"])
+        entry._parsed(lambda sizes=(1, 2): None, ["--sizes", "3,4"])
 
 
 def test_without_torchrun_there_is_one_rank_and_nothing_listens_beyond_loopback(tmp_path):

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from modelscale import count, models, parallel
 from modelscale.parallel import schedule
 from modelscale.parallel.deferred import defer_weights, finish
-from modelscale.parallel.kept import Kept
 from modelscale.parallel.orders import Op
 from modelscale.parallel.parts import cut
 from modelscale.parallel.pipeline import Pipeline
+from modelscale.parallel.saved import SavedTensors
 from modelscale.parallel.simulate import Costs
 from modelscale.parallel.timeline import Timeline
 
@@ -143,7 +143,7 @@ def test_ranks_work_in_the_schedules_order_on_one_clock(ran, run):
 def test_kept_bytes_follow_the_live_activations(ran):
     """A middle rank keeps as many times the bytes of one micro-batch as it holds activations."""
     part = cut(models.build(SHAPE, 0), 4)[1]
-    with Kept(part.parameters()) as one:
+    with SavedTensors(part.parameters()) as one:
         held = part(torch.randn(HIDDEN, requires_grad=True))
     assert held.shape == HIDDEN and one.now_bytes > 10_000
     for name in ("naive", "gpipe", "1f1b"):
@@ -172,7 +172,7 @@ def test_put_off_weight_gradients_are_the_usual_ones_once_finished():
 
 def test_kept_counts_what_autograd_holds_until_it_lets_go():
     w = torch.nn.Parameter(torch.randn(100, 100))
-    with Kept([w]) as kept:
+    with SavedTensors([w]) as kept:
         x = torch.randn(10, 100)
         a, b = x @ w, (x @ w).relu()
         assert kept.now_bytes == 4000 + 4000  # x once, the rectified numbers

@@ -76,13 +76,13 @@ def test_the_meter_names_every_collective_and_its_bytes():
     assert sent == 256 + 256 + 128 + 128 + 256
 
 
-def test_time_is_taken_from_where_all_ranks_begin_and_not_the_first_time():
+def test_time_is_taken_from_where_all_ranks_begin_and_not_the_first_times():
     def timed():
         group, calls = dist.group.WORLD, []
 
         def slow_at_first():
             calls.append(None)
-            time.sleep(1.0 if len(calls) == 1 else 0.0)
+            time.sleep(1.0 if len(calls) < 3 else 0.0)
 
         def late_afterwards():  # the next sum waits for rank 1, unless the ranks begin together
             dist.all_reduce(torch.ones(1))
@@ -92,7 +92,7 @@ def test_time_is_taken_from_where_all_ranks_begin_and_not_the_first_time():
         return first, len(calls), traffic.wall_s(late_afterwards, group, timings=3)
 
     (first, calls, prompt), (_, _, late) = parallel.run(timed, ranks=2)
-    assert calls == 2 and first < 0.4
+    assert calls == 3 and first < 0.4
     assert prompt < 0.3 and late >= 0.4  # a busy machine may take longer, not so much
 
 

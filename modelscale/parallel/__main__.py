@@ -6,25 +6,23 @@ torchrun --nproc-per-node=2 -m modelscale.parallel package.module:function --ste
 import importlib
 import sys
 
+from ..check import refuse
 from .entry import main
 
 
-def named(name: str):
-    """The function called `name`, as "package.module:function".
-
-    Raises: ValueError where there is none of that name.
-    """
-    module, colon, function = name.partition(":")
-    if not (module and colon and function):
-        raise ValueError(f"{name!r}: it must be package.module:function, as in torch:rand.")
+def _named(name: str):
+    """The function called `name`, as "package.module:function"."""
+    module, _, function = name.partition(":")
+    if not (module and function):
+        refuse("function", name, "package.module:function, as in torch:rand")
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        remedy = "Check its spelling, and that its folder is on PYTHONPATH."
-        raise ValueError(f"{name!r}: it must be a function ({error}). {remedy}") from error
+        remedy = "check its spelling, and that its folder is on PYTHONPATH"
+        refuse("function", name, f"one that can be imported ({error})", remedy)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(named(sys.argv[1]), sys.argv[2:])
+    main(_named(sys.argv[1]), sys.argv[2:])

@@ -15,37 +15,14 @@ import torch.distributed as dist
 from torch import nn
 
 from .. import check
+from ..train.parameters import trained
 from .data import broadcast, refuse_missing
 
 BUCKET_BYTES = 25 * 2**20  # DistributedDataParallel's default
 
 
-class Bucket:
-    """Some parameters, and one flat tensor that holds all their gradients, a view for each."""
-
-    def __init__(self, named: list):
-        self.names, self.parameters = zip(*named, strict=True)
-        first = self.parameters[0]
-        self.flat = first.new_empty(sum(p.numel() for p in self.parameters))
-        pieces = self.flat.split([p.numel() for p in self.parameters])
-        pairs = zip(pieces, self.parameters, strict=True)
-        self.views = [piece.view_as(p) for piece, p in pairs]
-        self.ready, self.work, self.span = 0, None, None
-
-    def without_gradient(self):
-        """The names of the parameters that have none."""
-        pairs = zip(self.names, self.parameters, strict=True)
-        return [name for name, p in pairs if p.grad is None]
-
-    def fill(self, ranks):
-        """Nothing: the gradients over `ranks` move into the flat tensor, and become views of it."""
-        for p, view in zip(self.parameters, self.views, strict=True):
-            torch.div(p.grad, ranks, out=view)
-            p.grad = view
-
-
 @dataclass
-class Span:
+class _Span:
     """When a bucket's message was under way, on the clock of `time.perf_counter`."""
 
     n_bytes: int
@@ -58,10 +35,7 @@ class DataParallel(nn.Module):
 
     Call `finish()` between the backward pass and the optimizer's step. `bucket_bytes=0` sends every
     gradient by itself. Without `overlap` all messages wait for the end of the backward pass.
-    `spans` holds one `Span` for each message of the last step, as seen by this rank.
-
-    Raises: ValueError for a negative size; in `finish`, for a parameter that got no gradient.
-    Taught in: 08_data_parallel.
+    `spans` holds one span for each message of the last step, as seen by this rank.
     """
 
     def __init__(
@@ -69,8 +43,10 @@ class DataParallel(nn.Module):
     ):
         super().__init__()
         self.network, self.overlap, self.group = network, overlap, group
-        self.buckets = make_buckets(network, check.integer("bucket_bytes", bucket_bytes, 0))
-        self.spans, self._launched, self._sync = [], 0, True
+        self.buckets = _make_buckets(network, check.integer("bucket_bytes", bucket_bytes, 0))
+        self.spans = []
+        self._launched = 0
+        self._sync = True
         broadcast(network, group=group)
         us = weakref.ref(self)  # hooks stay on the network: they must not act for a dropped wrapper
         for bucket in self.buckets:
@@ -90,23 +66,20 @@ class DataParallel(nn.Module):
             self._sync = True
 
     def finish(self) -> None:
-        """Nothing: waits until every gradient is the mean over the ranks."""
-        missing = [name for bucket in self.buckets for name in bucket.without_gradient()]
-        if missing:
-            self._forget()
-        refuse_missing(missing)
-        while self._launched < len(self.buckets):
-            self._launch()
-        self._forget()
-        self.spans = [bucket.span for bucket in self.buckets]
+        """Wait until every gradient is the mean over the ranks.
 
-    def _forget(self):
-        """Nothing: waits for the messages under way; the next backward pass begins anew."""
+        Raises: ValueError for a trained parameter without a gradient.
+        """
+        missing = [name for b in self.buckets for name, p in b.named if p.grad is None]
+        while not missing and self._launched < len(self.buckets):
+            self._launch()
         for bucket in self.buckets:
             if bucket.work is not None:
                 bucket.work.wait()
             bucket.ready, bucket.work = 0, None
-        self._launched = 0
+        self._launched = 0  # the next backward pass begins anew, a refused one, too
+        refuse_missing(missing)
+        self.spans = [bucket.span for bucket in self.buckets]
 
     def _arrived(self, bucket):
         if not self._sync:
@@ -129,29 +102,38 @@ class DataParallel(nn.Module):
         bucket = self.buckets[self._launched]
         self._launched += 1
         bucket.fill(dist.get_world_size(self.group))
-        span = Span(bucket.flat.numel() * bucket.flat.element_size(), time.perf_counter())
-        bucket.span, bucket.work = (
-            span,
-            dist.all_reduce(bucket.flat, group=self.group, async_op=True),
-        )
+        bucket.span = span = _Span(bucket.flat.nbytes, time.perf_counter())
+        bucket.work = dist.all_reduce(bucket.flat, group=self.group, async_op=True)
         arrived = bucket.work.get_future()
         arrived.add_done_callback(lambda _: setattr(span, "end_s", time.perf_counter()))
 
 
-def make_buckets(network: nn.Module, bucket_bytes: int) -> list[Bucket]:
-    """The trained parameters from last to first, cut so that no bucket but one alone is larger.
+class _Bucket:
+    """Some parameters, and one flat tensor that holds all their gradients, a view for each."""
 
-    Raises: ValueError for a network that trains nothing.
-    """
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    if not trained:
-        raise ValueError("network has 0 trained parameters: at least 1 is needed.")
+    def __init__(self, named):
+        self.named, self.parameters = named, [p for _, p in named]
+        self.flat = named[0][1].new_empty(sum(p.numel() for p in self.parameters))
+        pieces = self.flat.split([p.numel() for p in self.parameters])
+        pairs = zip(pieces, self.parameters, strict=True)
+        self.views = [piece.view_as(p) for piece, p in pairs]
+        self.ready = 0
+        self.work = self.span = None
+
+    def fill(self, ranks):
+        """Move the gradients over `ranks` into the flat tensor; they become views of it."""
+        for p, view in zip(self.parameters, self.views, strict=True):
+            torch.div(p.grad, ranks, out=view)
+            p.grad = view
+
+
+def _make_buckets(network, bucket_bytes):
+    """The trained parameters from last to first, cut so that no bucket but one alone is larger."""
     groups, filled = [[]], 0
-    for name, p in reversed(trained):
-        size = p.numel() * p.element_size()
-        if groups[-1] and (filled + size > bucket_bytes or p.dtype != groups[-1][0][1].dtype):
+    for name, p in reversed(trained(network).items()):
+        if groups[-1] and (filled + p.nbytes > bucket_bytes or p.dtype != groups[-1][0][1].dtype):
             groups.append([])
             filled = 0
         groups[-1].append((name, p))
-        filled += size
-    return [Bucket(group) for group in groups]
+        filled += p.nbytes
+    return [_Bucket(group) for group in groups]

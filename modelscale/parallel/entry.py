@@ -27,9 +27,10 @@ def device():
     """
     import torch
 
-    if not _gpus_suffice():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    rank, ranks = os.environ.get("LOCAL_RANK", "0"), os.environ.get("LOCAL_WORLD_SIZE", "1")
+    wanted = os.environ.get("MODELSCALE_DEVICE") != "cpu" and torch.cuda.is_available()
+    own = wanted and torch.cuda.device_count() >= int(ranks)
+    return torch.device("cuda", int(rank)) if own else torch.device("cpu")
 
 
 def report(done: int, total: int, **values) -> None:
@@ -38,12 +39,13 @@ def report(done: int, total: int, **values) -> None:
     Under `run` the caller sees one line a rank that changes in place, at most four times a second.
     In a shell rank 0 prints a line, at most once a second. The last report always appears.
     """
-    live = LIVE in os.environ
-    now = time.monotonic()
+    live, now = LIVE in os.environ, time.monotonic()
     if done < total and now < _last["report"] + _PACE_S[live]:
         return
     _last["report"] = now
-    words = [f"{done}/{total}", *(f"{name} {_short(value)}" for name, value in values.items())]
+    words = [f"{done}/{total}"]
+    for name, value in values.items():
+        words.append(f"{name} {f'{float(value):.4g}' if hasattr(value, '__float__') else value}")
     if live:
         print(*words, end="\r", flush=True)
     elif os.environ.get("RANK", "0") == "0":
@@ -51,7 +53,7 @@ def report(done: int, total: int, **values) -> None:
 
 
 def main(fn: Callable, arguments: list[str] | None = None) -> None:
-    """Returns never: calls `fn` on this rank of torchrun, and prints what rank 0's returned.
+    """Call `fn` on this rank of torchrun, print what rank 0's returned, and exit.
 
     Its arguments come from the command line: `--steps 20` is `steps=20`, with the type of the
     default; a parameter without a default is given by its place, as text. Without torchrun there
@@ -59,30 +61,11 @@ def main(fn: Callable, arguments: list[str] | None = None) -> None:
     """
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    kwargs = parsed(fn, arguments)
+    kwargs = _parsed(fn, arguments)
     record(_joined)(fn, kwargs)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # the group's own teardown can abort after a correct result
-
-
-def parsed(fn: Callable, arguments: list[str] | None = None) -> dict:
-    """The keyword arguments for `fn` that stand on a command line.
-
-    Raises: ValueError for a parameter whose default is neither text, number, truth value nor None.
-    """
-    parser = argparse.ArgumentParser(description=(inspect.getdoc(fn) or "").partition("\n")[0])
-    for name, parameter in inspect.signature(fn).parameters.items():
-        default = parameter.default
-        if default is parameter.empty:
-            parser.add_argument(name)
-        elif isinstance(default, bool):
-            parser.add_argument(f"--{name}", default=default, action=argparse.BooleanOptionalAction)
-        else:
-            kind = str if default is None else type(default)
-            check.one_of(f"the type of {name}", kind.__name__, ("str", "int", "float"), _PLAIN)
-            parser.add_argument(f"--{name}", default=default, type=kind)
-    return vars(parser.parse_args(arguments))
 
 
 def join_group(timeout_s: float | None = None) -> None:
@@ -97,18 +80,16 @@ def join_group(timeout_s: float | None = None) -> None:
     from ..dial import settle
 
     settle()
-    gpus = _gpus_suffice()
-    if gpus:
-        torch.cuda.set_device(device())
-    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    limit = None if timeout_s is None else timedelta(seconds=timeout_s)
-    if "RANK" in os.environ:
-        dist.init_process_group(backend, timeout=limit)
-    else:  # a plain `python`, where nobody else is
+    own = device()
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
+    where = {}
+    if "RANK" not in os.environ:  # a plain `python`, where nobody else is
         keep_to_loopback(os.environ)
-        dist.init_process_group(
-            backend, store=dist.HashStore(), rank=0, world_size=1, timeout=limit
-        )
+        where = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    limit = None if timeout_s is None else timedelta(seconds=timeout_s)
+    dist.init_process_group(backend, timeout=limit, **where)
 
 
 def keep_to_loopback(env) -> None:
@@ -116,6 +97,22 @@ def keep_to_loopback(env) -> None:
     env.pop("GLOO_SOCKET_IFNAME", None)
     if sys.platform in _LOOPBACK:
         env["GLOO_SOCKET_IFNAME"] = _LOOPBACK[sys.platform]
+
+
+def _parsed(fn, arguments=None):
+    """The keyword arguments for `fn` that stand on a command line."""
+    parser = argparse.ArgumentParser(description=(inspect.getdoc(fn) or "").partition("\n")[0])
+    for name, parameter in inspect.signature(fn).parameters.items():
+        default = parameter.default
+        if default is parameter.empty:
+            parser.add_argument(name)
+        elif isinstance(default, bool):
+            parser.add_argument(f"--{name}", default=default, action=argparse.BooleanOptionalAction)
+        else:
+            kind = str if default is None else type(default)
+            check.one_of(f"the type of {name}", kind.__name__, ("str", "int", "float"), _PLAIN)
+            parser.add_argument(f"--{name}", default=default, type=kind)
+    return vars(parser.parse_args(arguments))
 
 
 def _joined(fn, kwargs):
@@ -126,15 +123,3 @@ def _joined(fn, kwargs):
     dist.barrier()  # one that left now would cut the connections of those still at work
     if dist.get_rank() == 0 and result is not None:
         print(result, flush=True)
-
-
-def _gpus_suffice():
-    import torch
-
-    if os.environ.get("MODELSCALE_DEVICE") == "cpu" or not torch.cuda.is_available():
-        return False
-    return torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def _short(value):
-    return f"{float(value):.4g}" if hasattr(value, "__float__") else str(value)

@@ -11,18 +11,17 @@ import linecache
 import multiprocessing as mp
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.connection import wait
 
 import cloudpickle
 
 from .. import check
-from . import entry, failures, worker
-from .failures import RankError
+from . import entry, worker
 from .screen import Screen
-from .team import Team
+from .team import RankError, Team
 
 _METHOD = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
 _WINDOWS = sys.platform == "win32"
@@ -31,7 +30,6 @@ _START_S = 120  # for new interpreters to import torch, from a slow disk too
 _LONGEST_S = 1e6  # eleven days: longer waits overflow the system's calls
 _GRACE_S = 0.1  # for reports under way when a rank has failed
 _LOST_GRACE_S = 2.0  # the same, when the cause of a lost connection is still to come
-_STACKS_S = 0.3  # for the ranks to say where they wait
 
 
 def run(fn: Callable, *args, ranks: int = 2, timeout_s: float = 60) -> list:
@@ -48,12 +46,13 @@ def run(fn: Callable, *args, ranks: int = 2, timeout_s: float = 60) -> list:
     ranks = check.integer("ranks", ranks, 1, 64, "every rank is a process on this machine")
     timeout_s = check.number("timeout_s", timeout_s, remedy="give the run some seconds")
     if not callable(fn):
-        raise ValueError(f"fn={fn!r}: it must be a function. Pass it without calling it.")
+        check.refuse("fn", fn, "a function", "pass it without calling it")
     payload, timeout_s = _packed(fn, args), min(timeout_s, _LONGEST_S)
     team, screen = Team(), Screen()
     try:
         _start(team, payload, ranks, timeout_s)
-        return _collect(team, screen, timeout_s)
+        _wait(team, screen, timeout_s)
+        return [rank.result() for rank in team.ranks]
     except KeyboardInterrupt:
         raise KeyboardInterrupt("all ranks have been ended") from None
     finally:
@@ -62,18 +61,17 @@ def run(fn: Callable, *args, ranks: int = 2, timeout_s: float = 60) -> list:
 
 
 def warm_up(*modules: str) -> None:
-    """Returns at once; the server that ranks are forked from starts in the background.
+    """Start, in the background, the server that ranks are forked from. Returns at once.
 
     Later calls do nothing while it runs. Call it early, and the first `run` is as fast as others.
     `modules` are imported once, by the server, in place of once by every rank of every run: name
     those that take long, as "torch._dynamo", which torch wants for its first optimizer.
     """
-    if _METHOD != "forkserver":
-        return
-    from multiprocessing import forkserver
+    if _METHOD == "forkserver":
+        from multiprocessing import forkserver
 
-    mp.get_context(_METHOD).set_forkserver_preload([*_PRELOAD, *modules])
-    forkserver.ensure_running()
+        mp.get_context(_METHOD).set_forkserver_preload([*_PRELOAD, *modules])
+        forkserver.ensure_running()
 
 
 def _packed(fn, args):
@@ -98,21 +96,37 @@ def _culprit(fn, args):
 
 
 def _start(team, payload, ranks, timeout_s):
-    """Adds the started ranks to `team`, one by one."""
+    """Add the started ranks to `team`, one by one."""
     try:
         warm_up()
-        job = _job(payload, ranks, team.open_store(), timeout_s)
+        job = _job(payload, ranks, _open_store(team), timeout_s)
         for _ in range(ranks):
-            team.start_rank(mp.get_context(_METHOD), job)
+            team.add(mp.get_context(_METHOD), job)
         return
     except (OSError, EOFError) as error:  # no port, no descriptor, no process, no memory for one
-        cause = str(error)
+        cause = str(error) or "no process could be made"
     _end_server()
-    raise RankError(failures.not_started(len(team.ranks), ranks, cause))  # holds no descriptors
+    raise RankError(
+        f"{len(team.ranks)} of {ranks} ranks were started, then the system refused: {cause}. "
+        "It may be short of memory, processes, open files or ports: end other programs, "
+        "or ask for fewer ranks."
+    )  # raised here, it holds no descriptors
+
+
+def _open_store(team):
+    """The port of a new store, in this process: no race for a free port."""
+    from torch.distributed import TCPStore
+
+    # Left to itself the store listens on every interface of the machine.
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    ours = {"is_master": True, "wait_for_workers": False, "master_listen_fd": listener.detach()}
+    team.store = TCPStore("127.0.0.1", port, **ours)
+    return port
 
 
 def _end_server():
-    """Ends the server, which may be half-way in a request: the next run starts another."""
+    """End the server, which may be half-way in a request: the next run starts another."""
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
@@ -123,36 +137,25 @@ def _end_server():
 
 def _job(payload, ranks, port, timeout_s):
     env = dict(os.environ, WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1")
-    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), entry.LIVE: "1"}
     env["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # no rank opens a store of its own
-    env[entry.LIVE] = "1"
     entry.keep_to_loopback(env)
     cells = {name: e for name, e in linecache.cache.items() if len(e) == 4 and e[1] is None}
     return worker.Job(payload, env, cells, timeout_s, _WINDOWS)
 
 
-def _collect(team, screen, timeout_s):
-    """What each rank returned, as soon as all have; what they print meanwhile is shown."""
+def _wait(team, screen, timeout_s):
+    """Show what the ranks print until all have returned. Raises: RankError where one has not."""
     end, counting = time.monotonic() + _START_S, False
-    while team.waiting():
+    while team.waiting() and (left := end - time.monotonic()) > 0:
+        team.listen(screen, min(left, screen.due_s()))
         if not counting and all(rank.ready for rank in team.ranks):
             end, counting = time.monotonic() + timeout_s, True
-        left = end - time.monotonic()
-        if left <= 0:
-            break
-        wait(team.sources(), min(left, screen.due_s()))
-        for rank in team.ranks:
-            screen.show(rank.number, rank.listen())
         if failed := team.failed():
-            grace = _LOST_GRACE_S if all(map(failures.is_lost, failed)) else _GRACE_S
+            grace = _LOST_GRACE_S if all(rank.lost() for rank in failed) else _GRACE_S
             end, counting = min(end, time.monotonic() + grace), True
-    if not team.failed() and team.waiting():
-        for rank in team.ranks:  # what has no line end is what it said last
-            screen.show(rank.number, rank.listen(), last=True)
-        team.listen_for_stacks(_STACKS_S)
-        raise RankError(failures.overdue(team.ranks, timeout_s if counting else None))
-    for rank in team.ranks:
-        screen.show(rank.number, rank.listen(), last=True)
-    if failed := team.failed():
-        raise RankError(failures.blame(failed))
-    return [rank.result() for rank in team.ranks]
+    team.listen(screen, 0, last=True)  # what has no line end is what a rank said last
+    if team.failed():
+        raise RankError(team.blame())
+    if team.waiting():
+        raise RankError(team.overdue(timeout_s if counting else None))

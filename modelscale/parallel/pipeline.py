@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from .deferred import defer_weights, finish
-from .kept import Kept
+from .saved import SavedTensors
 from .schedule import Schedule
 from .simulate import Costs
 from .timeline import Span
@@ -82,7 +82,7 @@ class _Running:
         self.sent, self.own = [], {}  # messages under way to other ranks, and to this one
         weights = (p for part in pipeline.parts.values() for p in part.parameters())
         self.like = next(weights, torch.empty(0))  # the format of messages
-        self.kept = Kept(p for part in pipeline.parts.values() for p in part.parameters())
+        self.kept = SavedTensors(p for part in pipeline.parts.values() for p in part.parameters())
 
     def all(self):
         """What came of it."""

@@ -14,7 +14,8 @@ class Screen:
     """
 
     def __init__(self):
-        self.kind = "notebook" if _in_notebook() else "terminal"
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        self.kind = "notebook" if hasattr(shell, "kernel") else "terminal"
         self.texts = {}  # by rank, the bytes after its last whole line
         self.progress = {}  # by rank, how far it is
         self.changed = set()  # the ranks whose progress is not shown yet
@@ -22,15 +23,17 @@ class Screen:
         self.next_s = float("-inf")  # when progress may be shown again
 
     def show(self, rank: int, data: bytes, last: bool = False) -> None:
-        """Nothing: prints the lines that `data` completes (the `last`, whole or not)."""
+        """Print the lines that `data` completes; the `last` one, whole or not."""
         *lines, text = (self.texts.pop(rank, b"") + data).split(b"\n")
         if last and text and not text.startswith(b"\r"):
             lines, text = [*lines, text], b""
-        if lines:
-            shown = [f"[rank {rank}] {_topmost(line)}\n" for line in lines]
-            print("".join(shown), end="", flush=True)
+        for line in lines:
+            print(f"[rank {rank}] {_topmost(line)}\n", end="", flush=True)
         if b"\r" in text:
-            self._note(rank, _topmost(text))
+            progress = _topmost(text)
+            if progress and progress != self.progress.get(rank):
+                self.progress[rank] = progress
+                self.changed.add(rank)
             text = b"\r" + text.rpartition(b"\r")[2]
         self.texts[rank] = text
         if self.changed and time.monotonic() >= self.next_s:
@@ -41,16 +44,11 @@ class Screen:
         return max(0.0, self.next_s - time.monotonic()) if self.changed else float("inf")
 
     def close(self, cleared: bool) -> None:
-        """Nothing: shows the last progress, or in a notebook none where it is to be `cleared`."""
+        """Show the last progress, or in a notebook none where it is to be `cleared`."""
         if self.display is not None and cleared:
             self.display.update({"text/plain": ""}, raw=True)
         elif self.changed:
             self._draw()
-
-    def _note(self, rank, text):
-        if text and text != self.progress.get(rank):
-            self.progress[rank] = text
-            self.changed.add(rank)
 
     def _draw(self):
         ranks = sorted(self.progress if self.kind == "notebook" else self.changed)
@@ -71,8 +69,3 @@ def _topmost(text):
     """What a terminal would show of a line with carriage returns in it."""
     parts = [part for part in text.split(b"\r") if part]
     return parts[-1].decode("utf-8", "replace") if parts else ""
-
-
-def _in_notebook():
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel")

@@ -1,44 +1,62 @@
-"""The ranks of one run, as their caller sees them: started, listened to, ended."""
+"""The ranks of one run, as their caller sees them: started, listened to, ended, perhaps failed.
+
+What a rank says comes by two connections: its reports, and all that it prints.
+"""
 
 import contextlib
+import linecache
 import os
+import re
 import signal
-import socket
 import sys
 import threading
 import time
+import traceback
 import types
+from itertools import takewhile
 from multiprocessing.connection import wait
 
 import cloudpickle
 
-from . import failures, worker
-from .failures import RankError
+from . import worker
 
 _GOODBYE_S = 0.5  # for ranks to exit by themselves
+_STACKS_S = 0.3  # for the ranks to say where they wait
+_READ_BYTES = 2**20  # at once, of what a rank prints: more than a pipe holds
 _STARTING = threading.Lock()
+_LOST = re.compile(r"Connection (closed|reset|refused)|Broken pipe|Socket closed", re.IGNORECASE)
+_FRAME = re.compile(r'  File "(.+)", line (\d+) in (.+)')  # as faulthandler writes it
+_FILE = re.compile(r'File "([^"\n]+)"(?=, line \d)')
+
+
+class RankError(RuntimeError):
+    """A rank raised, died, or had not returned in time: the message says which, and where."""
+
+    def _render_traceback_(self):
+        """What a notebook shows: the rank's own story first, then the cell that called `run`."""
+        ipython = sys.modules["IPython"]
+        inner = (os.path.dirname(__file__), os.path.dirname(ipython.__file__))
+        frames = traceback.extract_tb(self.__traceback__)
+        where = [
+            f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n    {frame.line}'
+            for frame in frames
+            if not frame.filename.startswith(inner)
+        ]
+        text = f"RankError: {self}\n\nThe call of parallel.run was here\n" + "\n".join(where)
+        named = ipython.get_ipython().compile.format_code_name  # of a cell, as the notebook does
+        return _FILE.sub(lambda m: " ".join(named(m[1]) or [m[0]]), text).split("\n")
 
 
 class Team:
     """The ranks that have been started, and the store where they find each other."""
 
     def __init__(self):
-        self.ranks, self.store = [], None
+        self.ranks = []
+        self.store = None
 
-    def open_store(self):
-        """The port of a new store. It is in this process: no race for a free port."""
-        from torch.distributed import TCPStore
-
-        # Left to itself the store listens on every interface of the machine.
-        listener = socket.create_server(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        ours = {"is_master": True, "wait_for_workers": False, "master_listen_fd": listener.detach()}
-        self.store = TCPStore("127.0.0.1", port, **ours)
-        return port
-
-    def start_rank(self, context, job):
-        """Nothing: one rank more. Raises: OSError or EOFError where there can be none."""
-        self.ranks.append(Rank(len(self.ranks), context, job))
+    def add(self, context, job):
+        """Start one rank more. Raises: OSError or EOFError where there can be none."""
+        self.ranks.append(_Rank(len(self.ranks), context, job))
         try:
             self.ranks[-1].start()
         except (OSError, EOFError):
@@ -53,34 +71,36 @@ class Team:
         """The ranks that said, or showed, that they have failed."""
         return [rank for rank in self.ranks if rank.report and rank.report[0] == "failure"]
 
-    def sources(self):
-        """What to wait for: anything that a rank may say, or its end."""
-        return [s for rank in self.waiting() for s in (*rank.open, rank.process.sentinel)]
+    def listen(self, screen, seconds, last=False):
+        """Take in what the ranks say, once one says anything; `screen` shows what they print."""
+        wait([s for rank in self.waiting() for s in (*rank.open, rank.process.sentinel)], seconds)
+        for rank in self.ranks:
+            screen.show(rank.number, rank.listen(), last)
 
-    def listen_for_stacks(self, seconds):
-        """Nothing: keeps in `stack` what each rank that has not ended tells of where it waits."""
-        waiting = self.waiting()
+    def blame(self):
+        """The story of the rank that failed first: others only lost their connection to it."""
+        first = min(self.failed(), key=lambda rank: (rank.lost(), rank.report[1]))
+        return f"rank {first.number} failed first\n{first.report[2]}"
+
+    def overdue(self, timeout_s):
+        """Where each rank that has not returned waits, innermost call last."""
+        if timeout_s is None:
+            names = ", ".join(str(rank.number) for rank in self.ranks if not rank.ready)
+            return f"never ready to call the function: rank {names}. The machine may be overloaded."
+        waiting, end = self.waiting(), time.monotonic() + _STACKS_S
         for rank in waiting:
             rank.ask_for_stack()
-        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             wait([rank.output for rank in waiting if rank.output in rank.open], left)
             for rank in waiting:
                 rank.stack += rank.listen()
-
-    def let_go(self):
-        """Nothing: the ranks exit by themselves, and what they registered is cleaned up."""
-        end = time.monotonic() + _GOODBYE_S
-        for rank in self.ranks:
-            rank.send("you may go")
-        for rank in self.ranks:
-            if rank.process.pid is not None:
-                rank.process.join(max(0, end - time.monotonic()))
+        stacks = [f"rank {rank.number}:\n{rank.whereabouts()}" for rank in self.ranks]
+        return "\n".join([f"not returned after {timeout_s:g} s, and where they wait:", *stacks])
 
     def end(self):
-        """Nothing: leaves no process and no open connection."""
+        """Leave no process and no open connection."""
         try:
-            self.let_go()
+            self._let_go()
         finally:  # after a second, impatient interrupt, too
             for rank in self.ranks:
                 rank.end()
@@ -88,24 +108,32 @@ class Team:
                 rank.close()
             self.store = None  # a traceback that is kept would keep it listening
 
+    def _let_go(self):
+        """Let the ranks exit by themselves, so that what they registered is cleaned up."""
+        end = time.monotonic() + _GOODBYE_S
+        for rank in self.ranks:
+            rank.send("you may go")
+        for rank in self.ranks:
+            if rank.process.pid is not None:
+                rank.process.join(max(0, end - time.monotonic()))
 
-class Rank:
+
+class _Rank:
     """The caller's end of one rank."""
 
     def __init__(self, number, context, job):
         self.number, self.windows = number, job.windows
         self.pipe, self.far_pipe = context.Pipe()
         self.output, self.far_output = context.Pipe(duplex=False)
-        self.process = context.Process(
-            target=worker.main, args=(number, job, self.far_pipe, self.far_output)
-        )
+        args = number, job, self.far_pipe, self.far_output
+        self.process = context.Process(target=worker.main, args=args)
         self.open = {self.pipe, self.output}  # what can still be read
         self.ready = False  # to call the function
         self.report = None  # (kind, time, what the function returned or how it failed)
         self.stack = b""  # where it waited when its time was over
 
     def start(self):
-        """Nothing: the process runs."""
+        """Start the process."""
         with self.far_pipe, self.far_output, _STARTING, _hidden_main(), _interrupts_held():
             self.process.start()
 
@@ -113,19 +141,33 @@ class Rank:
         """What the rank has printed; takes in what it has reported."""
         ended = self.process.exitcode is not None  # asked first: all it said can now be read
         printed = self._printed()
-        while self.report is None and self.pipe in self.open:
-            try:
-                if not self.pipe.poll():
-                    break
+        try:
+            while self.report is None and self.pipe in self.open and self.pipe.poll():
                 message = self.pipe.recv()
-            except (EOFError, OSError):  # it died, perhaps in the middle of its report
-                self.open.remove(self.pipe)
-            else:
                 self.ready = True
                 self.report = message if message[0] != "ready" else None
+        except (EOFError, OSError):  # it died, perhaps in the middle of its report
+            self.open.remove(self.pipe)
         if self.report is None and ended:
-            self.report = ("failure", time.monotonic(), failures.death(self.process.exitcode))
+            self.report = ("failure", time.monotonic(), _death(self.process.exitcode))
         return printed
+
+    def _printed(self):
+        """The bytes that are there, at most so many that another rank gets its turn."""
+        data = b""
+        try:
+            while self.output in self.open and len(data) < _READ_BYTES and self.output.poll():
+                # where a connection is no file descriptor it carries messages
+                new = self.output.recv_bytes() if self.windows else self._read()
+                data += new
+        except (EOFError, OSError):
+            self.open.remove(self.output)
+        return data
+
+    def _read(self):
+        if new := os.read(self.output.fileno(), _READ_BYTES):
+            return new
+        raise EOFError
 
     def result(self):
         """What the function returned."""
@@ -135,21 +177,37 @@ class Rank:
             text = f"rank {self.number}'s result cannot be read here: {error!r}"
             raise RankError(text) from error
 
+    def lost(self):
+        """Whether the rank, which has failed, only lost its connection to another one."""
+        return bool(_LOST.search(self.report[2]))
+
     def send(self, words):
-        """Nothing: says something to the rank, who may have died."""
+        """Say something to the rank, who may have died."""
         with contextlib.suppress(OSError):
             self.pipe.send(words)
 
     def ask_for_stack(self):
-        """Nothing: makes the rank print where its main thread is."""
+        """Make the rank print where its main thread is."""
         if self.windows:
             self.send("where are you?")
-            return
-        with contextlib.suppress(ProcessLookupError):  # C code that never returns says it, too
-            os.kill(self.process.pid, signal.SIGUSR1)
+        else:
+            with contextlib.suppress(ProcessLookupError):  # C code that never returns says it, too
+                os.kill(self.process.pid, signal.SIGUSR1)
+
+    def whereabouts(self):
+        """The caller's part of the rank's stack, with its source lines."""
+        if self.report is not None:
+            return "  (it has returned)"
+        frames = [m.groups() for m in _FRAME.finditer(self.stack.decode("utf-8", "replace"))]
+        own = list(takewhile(lambda frame: frame[0] != worker.__file__, frames))
+        text = [
+            f'  File "{file}", line {n}, in {name}\n    {linecache.getline(file, int(n)).strip()}'
+            for file, n, name in reversed(own)
+        ]
+        return "\n".join(text) or "  (it does not say)"
 
     def end(self):
-        """Nothing: ends the process, and those it started, if they have not ended by themselves."""
+        """End the process, and those it started, if they have not ended by themselves."""
         if self.process.pid is None:  # its start was interrupted: it goes when it hears it may
             return
         if not self.windows:
@@ -158,42 +216,22 @@ class Rank:
         self.process.kill()
 
     def close(self):
-        """Nothing: waits for the end of the process and closes every connection to it."""
+        """Wait for the end of the process and close every connection to it."""
         if self.process.pid is not None:
             self.process.join()
             self.process.close()
         for connection in (self.pipe, self.far_pipe, self.output, self.far_output):
             connection.close()
 
-    def _printed(self):
-        try:
-            return _read(self.output, self.windows) if self.output in self.open else b""
-        except (EOFError, OSError):
-            self.open.remove(self.output)
-            return b""
 
-
-def _read(output, windows):
-    """The bytes that are there. Raises: EOFError or OSError at their end."""
-    if not output.poll():
-        return b""
-    if windows:  # where a connection is no file descriptor
-        return _messages(output)
-    data = os.read(output.fileno(), 1 << 20)  # more than a pipe holds
-    if not data:
-        raise EOFError
-    return data
-
-
-def _messages(output):
-    """The bytes of all messages there are. Raises: EOFError or OSError where only an end is."""
-    data = output.recv_bytes()
-    while output.poll():
-        try:
-            data += output.recv_bytes()
-        except (EOFError, OSError):  # said again at the next call
-            break
-    return data
+def _death(exitcode):
+    """How a rank ended that could not report."""
+    if exitcode >= 0:
+        return f"It exited with code {exitcode} before the function returned."
+    hint = " (was memory short?)" if -exitcode == getattr(signal, "SIGKILL", None) else ""
+    names = {s.value: s.name for s in signal.Signals}  # those for real-time use have none
+    name = names.get(-exitcode, f"signal {-exitcode}")
+    return f"It was ended by {name}{hint} before the function returned."
 
 
 @contextlib.contextmanager

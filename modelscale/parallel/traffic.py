@@ -3,7 +3,6 @@
 The closed forms they are compared with are in `modelscale.count.communication`.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .. import check
 from ..count.communication import SENT_SHARE
+from ..timing import in_turn_s
 
 # The operators of torch.distributed, direct and functional, by the collective they are.
 # Which argument's bytes count is that of SENT_SHARE: the largest tensor on either side.
@@ -39,7 +38,6 @@ class Meter(TorchDispatchMode):
     """A context that notes each collective called within it, backward passes included.
 
     `calls` holds (collective, bytes of its largest tensor); it sees DTensor's as well as ours.
-    Taught in: 09_model_parallel.
     """
 
     def __init__(self):
@@ -74,7 +72,6 @@ def written_bytes() -> int | None:
 
     The difference of two readings is what was really sent, headers included: gloo writes to
     sockets. None where the system does not count them: on Linux alone it does, in /proc.
-    Taught in: 09_model_parallel.
     """
     counters = Path("/proc/self/io")
     if not counters.exists():
@@ -84,21 +81,9 @@ def written_bytes() -> int | None:
 
 
 def wall_s(work: Callable, group: dist.ProcessGroup, timings: int = 9) -> float:
-    """The median seconds of one call of `work`, which all ranks begin together.
-
-    By the clock, since waiting for others is part of it; the first call connects the ranks and is
-    not timed.
-    Raises: ValueError for fewer than one timing.
-    Taught in: 09_model_parallel.
-    """
-    seconds = []
-    for timing in range(check.integer("timings", timings) + 1):
-        dist.barrier(group=group)
-        begin = time.perf_counter()
-        work()
-        if timing:
-            seconds.append(time.perf_counter() - begin)
-    return median(seconds)
+    """The median seconds of one call of `work`, which all ranks begin together."""
+    took_s = in_turn_s({"work": work}, timings, before=lambda: dist.barrier(group=group))
+    return median(took_s["work"])
 
 
 def _largest(values):

@@ -41,7 +41,7 @@ class Job:
 
 
 def main(rank, job, pipe, output):
-    """Returns never: calls the function, reports through `pipe`, waits to be let go, and exits."""
+    """Call the function, report through `pipe`, wait to be let go, and exit."""
     watcher = threading.Thread(target=_watch, args=(pipe, job.windows), daemon=True)
     _settle(rank, job, output)
     watcher.start()
@@ -65,33 +65,25 @@ def main(rank, job, pipe, output):
 
 
 def _settle(rank, job, output):
-    """Gives the process the caller's environment, streams and sources."""
-    if not job.windows:
-        os.setsid()  # Ctrl-C reaches the caller only, who ends this whole process group
+    """Give the process the caller's environment, streams and sources."""
     current_process()._config.pop("tempdir", None)  # the caller's, which is not ours to remove
     os.environ.clear()
     os.environ.update(job.env, RANK=str(rank), LOCAL_RANK=str(rank))
-    _redirect(output, job.windows)
     linecache.cache.update(job.sources)
-    faulthandler.enable(file=2)
-    if not job.windows:
-        faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
-
-
-def _redirect(output, windows):
-    """Sends standard output and error to the caller: those of C code and of children as well."""
-    if windows:  # where a connection is no file descriptor
+    if job.windows:  # where a connection is no file descriptor
         sys.stdout = sys.stderr = _Sender(output)
-        return
-    for name, fd in (("stdout", 1), ("stderr", 2)):
-        os.dup2(output.fileno(), fd)
-        stream = io.TextIOWrapper(
-            io.FileIO(fd, "w", closefd=False),
-            encoding="utf-8",
-            errors="backslashreplace",
-            line_buffering=True,
-        )
-        setattr(sys, name, stream)
+    else:
+        os.setsid()  # Ctrl-C reaches the caller only, who ends this whole process group
+        sys.stdout, sys.stderr = _redirected(output, 1), _redirected(output, 2)
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
+    faulthandler.enable(file=2)
+
+
+def _redirected(output, fd):
+    """A text stream to the caller; what C code and children write to `fd` goes there as well."""
+    os.dup2(output.fileno(), fd)
+    raw = io.FileIO(fd, "w", closefd=False)
+    return io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True)
 
 
 class _Sender(io.TextIOBase):
@@ -106,10 +98,13 @@ class _Sender(io.TextIOBase):
 
 
 def _watch(pipe, windows):
-    """Ends the process, without the group's teardown: that can abort after a correct result."""
+    """End the process, without the group's teardown: that can abort after a correct result."""
     try:
         while pipe.recv() != "you may go":
-            _show_stack()
+            # where the main thread is, as faulthandler says it where there are signals
+            for frame, line in traceback.walk_stack(sys._current_frames()[_main_thread()]):
+                code = frame.f_code
+                print(f'  File "{code.co_filename}", line {line} in {code.co_name}')
         util._run_finalizers()  # else named locks, such as tqdm's and data loaders', stay behind
     except (EOFError, OSError):  # the caller was killed: its ranks end with all they started
         if not windows:
@@ -117,13 +112,8 @@ def _watch(pipe, windows):
     os._exit(0)
 
 
-def _show_stack():
-    """Prints where the main thread is, as faulthandler does where there are signals."""
-    frame = sys._current_frames()[threading.main_thread().ident]
-    while frame:
-        code = frame.f_code
-        print(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
-        frame = frame.f_back
+def _main_thread():
+    return threading.main_thread().ident
 
 
 def _packed(result):
@@ -145,7 +135,7 @@ def _story(error):
 
 
 def _tidy(caller):
-    """Removes the folder of the server's socket, where a caller that was killed has left it."""
+    """Remove the folder of the server's socket, where a caller that was killed has left it."""
     from multiprocessing import forkserver  # which Windows has not
 
     end = time.monotonic() + _DEATH_S
@@ -156,12 +146,8 @@ def _tidy(caller):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_server():
-    """Whether this process is the fork server itself: neither a caller nor a rank."""
-    server = any("multiprocessing.forkserver import main" in word for word in sys.orig_argv)
-    return server and current_process().name == "MainProcess"
-
-
-if _is_server():
+if current_process().name == "MainProcess" and any(
+    "multiprocessing.forkserver import main" in word for word in sys.orig_argv
+):  # this is the fork server itself: neither a caller nor a rank
     os.setsid()  # Jupyter interrupts and kills the caller's whole session, this process excepted
     atexit.register(_tidy, os.getppid())

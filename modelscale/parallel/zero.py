@@ -15,7 +15,6 @@ from torch import nn
 from .. import check
 from . import ring
 from .data import broadcast
-from .sim import Traffic
 
 
 class Zero(nn.Module):
@@ -23,40 +22,39 @@ class Zero(nn.Module):
 
     As usual, but for the last two lines: loss = f(zero(x)), loss.backward(), zero.step(). The
     optimizer is AdamW or another that treats every number by itself; `options` are its own.
-    `traffic` counts what this rank has sent, `gathered_bytes` the most that stage 3 held at once
-    of gathered weights.
+    Backward passes before a step add up: stages 0 and 1 send in `step`, 2 and 3 in each pass.
 
     Each layer must be called itself and give back one tensor (nn.MultiheadAttention does neither);
     in stage 3, none may be computed again in the backward pass (`for_training` with recomputation).
 
     Raises: ValueError for another stage, a parameter that two layers share, a frozen one, a layer
-    of several dtypes, a second backward pass before `step`, or a layer without gradient.
-    Taught in: 08_data_parallel.
+    of several dtypes, or a layer without gradient.
     """
 
     def __init__(self, network, stage: int, optimizer=torch.optim.AdamW, group=None, **options):
         super().__init__()
         self.network, self.group = network, group
         self.stage = check.integer("stage", stage, 0, 3, "0 splits nothing, 3 everything")
-        self.traffic, self.gathered_bytes = Traffic(), 0
         broadcast(network, group=group)
-        self.units = [Unit(layer, self) for layer in _layers(network)]
+        self.units = [_Unit(layer, stage, group) for layer in _layers(network)]
         self.optimizer = optimizer([unit.shard for unit in self.units], **options)
 
     def forward(self, *inputs):
         return self.network(*inputs)
 
     def step(self) -> None:
-        """Nothing: one step of the optimizer, after which all ranks agree on the weights again."""
-        if missing := [i for i, unit in enumerate(self.units) if unit.shard.grad is None]:
+        """Take one step of the optimizer, after which all ranks agree on the weights again."""
+        if missing := [i for i, unit in enumerate(self.units) if not unit.has_gradient()]:
             raise ValueError(f"no gradient in layers {missing}: every layer must be in the loss.")
         for unit in self.units:
+            if self.stage < 2:
+                unit.reduce()
             unit.drop()  # gathered since, as for a gradient of the input alone: about to be old
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.stage in (1, 2):
             for unit in self.units:
-                ring.all_gather(unit.flat, self.group, self.traffic)
+                ring.all_gather(unit.flat, self.group)
 
     def weights(self) -> torch.Tensor:
         """A copy of all parameters, layer by layer: (n,). All ranks must ask for it together."""
@@ -68,47 +66,90 @@ class Zero(nn.Module):
         return torch.cat(copies)
 
 
-class Unit:
+def held_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """Bytes of the memory in which this rank keeps weights, gradients and optimizer states.
+
+    Each piece of memory counts once, in the first of the three that uses it, and as a whole even
+    where only a view of it is used. Of a DTensor, the part that is here.
+    """
+    weights = [*model.parameters(), *(p for g in optimizer.param_groups for p in g["params"])]
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    kinds = {"weights": weights, "gradients": [p.grad for p in weights], "optimizer": states}
+    seen, found = set(), {}
+    for kind, tensors in kinds.items():
+        local = [getattr(t, "_local_tensor", t) for t in tensors if isinstance(t, torch.Tensor)]
+        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in local}
+        found[kind] = sum(size for key, size in storages.items() if key not in seen)
+        seen |= set(storages)
+    return found
+
+
+class _Unit:
     """The parameters of one layer as one flat tensor, and this rank's shard of it."""
 
-    def __init__(self, layer, zero):
-        ranks = dist.get_world_size(zero.group)
-        self.zero, self.parameters = zero, list(layer.parameters(recurse=False))
+    def __init__(self, layer, stage, group):
+        self.stage, self.group, self.ranks = stage, group, dist.get_world_size(group)
+        self.parameters = list(layer.parameters(recurse=False))
         self.shapes = [p.shape for p in self.parameters]
         self.n = sum(p.numel() for p in self.parameters)
-        self.flat = self.parameters[0].new_zeros(math.ceil(self.n / ranks) * ranks)  # equal chunks
+        padded = math.ceil(self.n / self.ranks) * self.ranks  # equal chunks
+        self.flat = self.parameters[0].new_zeros(padded)
         self.full_bytes, self.arrived = self.flat.nbytes, 0
         for p, view in zip(self.parameters, self._views(), strict=True):
             view.copy_(p.data)
             p.data = view
-            p.register_post_accumulate_grad_hook(self._arrived)
-        shard = self.flat if zero.stage == 0 else ring.own_chunk(self.flat, zero.group)
-        self.shard = nn.Parameter(shard.clone() if zero.stage == 3 else shard)
-        if zero.stage == 3:
+            if stage >= 2:
+                p.register_post_accumulate_grad_hook(self._arrived)
+        shard = self.flat if stage == 0 else ring.own_chunk(self.flat, group)
+        self.shard = nn.Parameter(shard.clone() if stage == 3 else shard)
+        if stage == 3:
             layer.register_forward_pre_hook(lambda *_: self.gather())
             layer.register_forward_hook(self._after_forward)
             self.drop()
 
+    def has_gradient(self):
+        """Whether a backward pass has reached every parameter of the layer."""
+        wanted = [self.shard] if self.stage >= 2 else self.parameters
+        return all(p.grad is not None for p in wanted)
+
     @torch.no_grad()
     def gather(self):
-        """Nothing: makes the whole weights of the layer, where only the shard is there."""
-        storage, zero = self.flat.untyped_storage(), self.zero
+        """Make the whole weights of the layer, where only the shard is there."""
+        storage = self.flat.untyped_storage()
         if storage.nbytes():
             return
         storage.resize_(self.full_bytes)  # the place that the backward pass remembers
-        ring.own_chunk(self.flat, zero.group).copy_(self.shard)
-        ring.all_gather(self.flat, zero.group, zero.traffic)
+        ring.own_chunk(self.flat, self.group).copy_(self.shard)
+        ring.all_gather(self.flat, self.group)
         for p, view in zip(self.parameters, self._views(), strict=True):
             p.data = view
-        held = sum(unit.flat.untyped_storage().nbytes() for unit in zero.units)
-        zero.gathered_bytes = max(zero.gathered_bytes, held)
 
     def drop(self):
-        """Nothing: in stage 3, only the shard stays."""
-        if self.zero.stage == 3:
+        """Free the whole weights, where the shard is kept by itself."""
+        if self.stage == 3:
             for p in self.parameters:
                 p.data = p.data.new_empty(0)
             self.flat.untyped_storage().resize_(0)
+
+    @torch.no_grad()
+    def reduce(self):
+        """Average the layer's gradients; keep, and add to what is there, the shard's part alone."""
+        full = self.flat.new_zeros(len(self.flat))
+        full[: self.n] = torch.cat([p.grad.flatten() for p in self.parameters])
+        for p in self.parameters:
+            p.grad = None
+        if self.stage == 0:
+            ring.all_reduce(full, self.group)
+        mine = full if self.stage == 0 else ring.reduce_scatter(full, self.group)
+        before = self.shard.grad
+        self.shard.grad = mine / self.ranks if before is None else before + mine / self.ranks
+
+    def _arrived(self, _):
+        self.arrived += 1
+        if self.arrived == len(self.parameters):
+            self.arrived = 0
+            self.reduce()
+            self.drop()
 
     def _after_forward(self, layer, inputs, output):
         self.drop()
@@ -119,53 +160,6 @@ class Unit:
         """The part of the flat tensor that belongs to each parameter, in its shape."""
         pieces = self.flat[: self.n].split([math.prod(shape) for shape in self.shapes])
         return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
-
-    def _arrived(self, _):
-        self.arrived += 1
-        if self.arrived == len(self.parameters):
-            self.arrived = 0
-            self._reduce()
-
-    @torch.no_grad()
-    def _reduce(self):
-        """Nothing: averages the layer's gradients, and keeps what belongs to this rank's shard."""
-        zero, full = self.zero, self.flat.new_zeros(len(self.flat))
-        full[: self.n] = torch.cat([p.grad.flatten() for p in self.parameters])
-        for p in self.parameters:
-            p.grad = None
-        if self.shard.grad is not None:
-            raise ValueError("a second backward pass before step(): call step() after each.")
-        if zero.stage == 0:
-            ring.all_reduce(full, zero.group, zero.traffic)
-            mine = full
-        else:
-            mine = ring.reduce_scatter(full, zero.group, zero.traffic)
-        mine /= dist.get_world_size(zero.group)
-        self.shard.grad = mine.clone() if zero.stage >= 2 else mine  # a view keeps the whole
-        self.drop()
-
-
-def held_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
-    """Bytes of the memory in which this rank keeps weights, gradients and optimizer states.
-
-    Each piece of memory counts once, in the first of the three that uses it, and as a whole even
-    where only a view of it is used. Of a DTensor, the part that is here.
-    Taught in: 08_data_parallel.
-    """
-    weights = [*model.parameters(), *(p for g in optimizer.param_groups for p in g["params"])]
-    states = [value for state in optimizer.state.values() for value in state.values()]
-    kinds = {
-        "weights": weights,
-        "gradients": [p.grad for p in weights],
-        "optimizer": states,
-    }
-    seen, found = set(), {}
-    for kind, tensors in kinds.items():
-        local = [getattr(t, "_local_tensor", t) for t in tensors if isinstance(t, torch.Tensor)]
-        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in local}
-        found[kind] = sum(size for key, size in storages.items() if key not in seen)
-        seen |= set(storages)
-    return found
 
 
 def _layers(network):

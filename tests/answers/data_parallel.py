@@ -1,25 +1,26 @@
-"""Right answers to the exercises of notebook 08, and the wrong ones that learners give."""
+"""Answers to the exercises of notebook 10, right and wrong as learners give them; its explorer."""
 
 import numpy as np
 
-from modelscale.exercises import data_parallel
-from modelscale.tuning import noise_scale
+from modelscale.course import data_parallel
+from modelscale.machine import Machine
 
-STAGES = [
-    lambda ranks: 16,
-    lambda ranks: 4 + 12 / ranks,
-    lambda ranks: 2 + 14 / ranks,
-    lambda ranks: 16 / ranks,
+FLAT = {"float32": [[8, 5e10], [1024, 5e10]]}  # 50 GFLOP/s, 10 GB/s, 10 microseconds an operation
+BOX = Machine("made up", "cpu", "2026-01-01", FLAT, [[1e4, 1e10], [1e8, 1e10]], 1e-5, 1e-4)
+
+
+def EXPLORER():
+    """One at a place where every control counts."""
+    explorer = data_parallel.data_parallel_explorer(BOX)
+    explorer.controls["order"].value = "in turn"
+    return explorer
+
+
+SHOWN = [
+    ({}, [" 1 GB/s, 8 workers: 81 ms computing, 24 ms waiting", "stop paying at 16."]),
+    ({"workers": 1}, ", 1 worker: 637 ms computing, 0 s waiting; 1.00 times one worker"),
+    ({"scaling": "batch per worker"}, " More workers pay up to the last, 1024."),
 ]
-
-
-def smallest_stage(n, ranks, memory, sizes=STAGES):
-    return next((s for s, size in enumerate(sizes) if n * size(ranks) <= memory), None)
-
-
-def critical_batch(small_sq, large_sq, small, large):
-    trace = (small_sq - large_sq) / (1 / small - 1 / large)
-    return trace / (small_sq - trace / small)
 
 
 def best_ranks(compute_s, n_bytes, latency_s, bandwidth, most, whole=False):
@@ -28,18 +29,10 @@ def best_ranks(compute_s, n_bytes, latency_s, bandwidth, most, whole=False):
     return int(p[(compute_s / p + 2 * (p - 1) * message_s).argmin()])
 
 
-ANSWER = {"a": "scale", "b": "order", "c": "means", "d": "average"}
+ANSWER = {"a": "order", "b": "average", "c": "means"}
 RIGHT = {
     data_parallel.check_best_ranks: [best_ranks, lambda *a: np.int64(best_ranks(*a))],
     data_parallel.check_loss_scale: [lambda mine, n, p: mine * p / n],
-    data_parallel.check_smallest_stage: [
-        smallest_stage,
-        lambda *a: None if smallest_stage(*a) is None else np.int64(smallest_stage(*a)),
-    ],
-    data_parallel.check_critical_batch: [
-        critical_batch,
-        lambda a, b, m, n: noise_scale.from_two_batches(a, b, m, n).scale,
-    ],
     data_parallel.check_suspects: [ANSWER, dict(reversed(ANSWER.items()))],
 }
 WRONG = {
@@ -64,34 +57,10 @@ WRONG = {
         "divides by the ranks": lambda mine, n, p: mine / (n * p),
         "forgets the mean": lambda mine, n, p: p / n,
     },
-    data_parallel.check_smallest_stage: {
-        "the largest": lambda n, p, m: 3 if n * 16 / p <= m else None,
-        "never none": lambda n, p, m: (
-            3 if smallest_stage(n, p, m) is None else smallest_stage(n, p, m)
-        ),
-        "in float32": lambda *a: smallest_stage(
-            *a, [lambda p: 16, lambda p: 8 + 8 / p, lambda p: 4 + 12 / p, lambda p: 16 / p]
-        ),
-        "counted from 1": lambda *a: (smallest_stage(*a) or 0) + 1,
-        "all memory together": lambda n, p, m: 0 if n * 16 <= m * p else None,
-        "true and false": lambda *a: bool(smallest_stage(*a)),
-        "stages 0 and 3": lambda n, p, m: 0 if 16 * n <= m else 3 if 16 * n / p <= m else None,
-    },
-    data_parallel.check_critical_batch: {
-        "upside down": lambda *a: 1 / critical_batch(*a),
-        "trace alone": lambda a, b, m, n: (a - b) / (1 / m - 1 / n),
-        "long batch for the true gradient": lambda a, b, m, n: (a - b) / (1 / m - 1 / n) / b,
-        "forgets the sizes": lambda a, b, m, n: (a - b) / b,
-        "sizes swapped": lambda a, b, m, n: critical_batch(a, b, n, m),
-        "adds the noise": lambda a, b, m, n: (
-            (a - b) / (1 / m - 1 / n) / (a + (a - b) / (1 / m - 1 / n) / m)
-        ),
-        "lengths not squared": lambda a, b, m, n: critical_batch(a**0.5, b**0.5, m, n),
-    },
     data_parallel.check_suspects: {
-        "two swapped": ANSWER | {"a": "order", "b": "scale"},
-        "all alike": dict.fromkeys("abcd", "average"),
-        "one missing": {k: v for k, v in ANSWER.items() if k != "d"},
+        "two swapped": ANSWER | {"a": "average", "b": "order"},
+        "all alike": dict.fromkeys("abc", "average"),
+        "one missing": {k: v for k, v in ANSWER.items() if k != "c"},
         "unknown": ANSWER | {"a": "the learning rate"},
         "a list": list(ANSWER.values()),
     },

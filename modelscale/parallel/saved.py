@@ -1,4 +1,4 @@
-"""How many bytes are kept for backward passes, measured while they are kept."""
+"""How many bytes autograd saves for backward passes, measured while it does."""
 
 import weakref
 from collections import Counter
@@ -6,8 +6,8 @@ from collections import Counter
 import torch
 
 
-class Kept:
-    """Within `with kept:`, every tensor that autograd saves is counted until nobody holds it.
+class SavedTensors:
+    """Within `with saved:`, every tensor that autograd saves is counted until nobody holds it.
 
     Parameters are not counted, and memory that several tensors share is counted once. `now_bytes`
     and `peak_bytes` may be read at any time.
