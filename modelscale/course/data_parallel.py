@@ -27,6 +27,8 @@ NETWORKS = {
 WORKERS = tuple(2**k for k in range(11))
 BATCHES = tuple(2**k for k in range(4, 15))
 BANDWIDTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # GB/s
+SCALINGS = ("fixed batch", "batch per worker")
+ORDERS = ("overlap", "in turn")
 LEAST = 1.05  # more workers that bring less are not worth having
 SUSPECTS = ("a", "b", "c")
 FAULTS = {
@@ -67,8 +69,8 @@ def data_parallel_explorer(machine, latency_s: float = 1e-4) -> Explorer:
         found = _step_times(machine, latency_s, **place)
         for name in ("whole", "computing"):
             art[name].set_ydata(1e3 * found[name])
-        ms = 1e3 * np.concatenate([found["whole"], found["computing"]])
-        art["whole"].axes.set_ylim(10 ** math.floor(np.log10(ms.min())), _decade_above(ms.max()))
+        ms = np.log10([1e3 * found["computing"].min(), 1e3 * found["whole"].max()])
+        art["whole"].axes.set_ylim(10 ** np.floor(ms[0]), 10 ** np.ceil(ms[1]))
         art["here"].set_xdata([workers] * 2)
         at, best = (WORKERS.index(n) for n in (workers, found["best"]))
         art["line"].set_ydata(found["speedup"])
@@ -90,14 +92,12 @@ def data_parallel_explorer(machine, latency_s: float = 1e-4) -> Explorer:
 
     controls = {
         "network": w.ToggleButtons(options=tuple(NETWORKS), value="MLP 4 x 1024"),
-        "scaling": w.ToggleButtons(options=("fixed batch", "batch per worker")),
-        "order": w.ToggleButtons(options=("overlap", "in turn")),
+        "scaling": w.ToggleButtons(options=SCALINGS, description="work"),
+        "order": w.ToggleButtons(options=ORDERS, description="messages"),
         "workers": choice("workers", WORKERS, 8),
         "batch": choice("batch", BATCHES, 2048, unit="samples"),
         "bandwidth": choice("bandwidth", BANDWIDTHS, 1.0, unit="GB/s", format="{:g}".format),
     }
-    for name, words in (("network", "network"), ("scaling", "work"), ("order", "messages")):
-        controls[name].description = words
     return Explorer(setup, update, describe, figsize=(6.4, 3.0), **controls)
 
 
@@ -107,7 +107,7 @@ def _step_times(machine, latency_s, network, scaling, order, batch, bandwidth):
     The best is the number of workers from which no larger one is 5 % faster. Messages can hide
     behind the backward pass alone: clipping and the optimizer wait for them.
     """
-    shape, link, grows = NETWORKS[network], Link(latency_s, bandwidth * 1e9), "per" in scaling
+    shape, link, grows = NETWORKS[network], Link(latency_s, bandwidth * 1e9), scaling == SCALINGS[1]
     shares = [batch if grows else math.ceil(batch / p) for p in WORKERS]
     alone = {b: _alone_s(machine, shape, b) for b in set(shares)}
     computing, backward = np.array([alone[b] for b in shares]).T
@@ -126,10 +126,6 @@ def _alone_s(machine, shape, batch):
         max(machine.operation_time_s(op)) + op.calls * machine.operation_s for op in passes
     )
     return predict_step(machine, shape, batch).step_s, 2 / 3 * passes_s
-
-
-def _decade_above(value):
-    return 10 ** math.ceil(np.log10(value))
 
 
 def _best_ranks(compute_s, n_bytes, latency_s, bandwidth, most):

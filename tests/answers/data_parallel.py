@@ -17,8 +17,8 @@ def EXPLORER():
 
 
 SHOWN = [
-    ({}, [" 1 GB/s, 8 workers: 81 ms computing, 24 ms waiting", "stop paying at 16."]),
-    ({"workers": 1}, ", 1 worker: 637 ms computing, 0 s waiting; 1.00 times one worker"),
+    ({}, [" 1 GB/s, 8 workers: 110 ms computing, 24 ms waiting", "stop paying at 64."]),
+    ({"workers": 1}, ", 1 worker: 820 ms computing, 0 s waiting; 1.00 times one worker"),
     ({"scaling": "batch per worker"}, " More workers pay up to the last, 1024."),
 ]
 
