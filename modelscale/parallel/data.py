@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from .. import check
+from ..train.parameters import trained
 
 
 def broadcast(model: nn.Module, src: int = 0, group=None) -> None:
@@ -43,7 +44,7 @@ def average_gradients(model: nn.Module, group=None) -> None:
 
     Raises: ValueError for a trained parameter without a gradient: the ranks would wait for it.
     """
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = trained(model)
     refuse_missing([name for name, p in parameters.items() if p.grad is None])
     for p in parameters.values():
         dist.all_reduce(p.grad, group=group)
