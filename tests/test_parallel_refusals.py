@@ -1,4 +1,6 @@
-"""Proves that what data parallelism cannot do is refused with the value got and the remedy."""
+"""Proves that what `parallel.run` and data parallelism cannot do is refused with the value got and
+the remedy.
+"""
 
 import pytest
 import torch
@@ -50,6 +52,7 @@ def halved(layer):
 
 
 CALLS = {
+    r"fn=None: it must be a function": lambda: parallel.run(None),
     r"batch_size=11.*at most 10": lambda: list(data.batches(10, 11, 0, 1)),
     r"rank=2.*at most 1": lambda: list(data.batches(10, 5, 2, 2)),
     r"epoch=-1": lambda: list(data.batches(10, 5, 0, 1, -1)),
@@ -71,6 +74,18 @@ ON_RANKS = {
     r"several dtypes": lambda: changed(halved),
     r"stage=4": lambda: Zero(models.build(SHAPE), 4, lr=0.1),
 }
+
+
+@pytest.mark.parametrize("ranks", [0, -1, 65, 10_000, 2.0, True, "2"])
+def test_a_number_of_ranks_out_of_bounds_is_refused(ranks):
+    with pytest.raises(ValueError, match=r"ranks=.*whole number of at least 1, at most 64\. Every"):
+        parallel.run(int, ranks=ranks)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, float("inf"), "60"])
+def test_a_time_out_of_bounds_is_refused(timeout_s):
+    with pytest.raises(ValueError, match=r"timeout_s=.*finite number above 0\. Give the run some"):
+        parallel.run(print, timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("told", CALLS)

@@ -130,17 +130,6 @@ def test_what_cannot_be_pickled_is_named():
         parallel.run(print, 1, lock)
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, float("inf"), "60"])
-def test_a_time_out_of_bounds_is_refused(timeout_s):
-    with pytest.raises(ValueError, match=r"timeout_s=.*finite number above 0\. Give the run some"):
-        parallel.run(print, timeout_s=timeout_s)
-
-
-def test_a_call_in_place_of_a_function_is_refused():
-    with pytest.raises(ValueError, match="fn=None: it must be a function"):
-        parallel.run(None)
-
-
 def test_nothing_listens_beyond_loopback(monkeypatch):
     """... although the environment names an interface that is, where there is one."""
 
