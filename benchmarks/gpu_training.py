@@ -3,8 +3,8 @@
     python benchmarks/gpu_training.py [--only small wide] [--rounds 3]
 
 Each run is a process of its own; the steps in which kernels are compiled are not timed. MFU is
-`count.mfu` of the published training FLOPs a token (Chowdhery 2022) against the published dense
-bfloat16 peak of the GPU; beside it stands the share of the matrix FLOP/s measured in the same
+what the training FLOPs a token (Chowdhery 2022) take of the published dense bfloat16 peak of the
+GPU; beside it stands the share of the matrix FLOP/s measured in the same
 process and format, on products of 8,192. Results are kept by machine.
 """
 
@@ -86,7 +86,7 @@ def reached(case, way, rounds) -> dict:
         "tokens_per_s": round(tokens / median(times)),
         "tokens_per_s_runs": [round(tokens / t) for t in times],
         "teraflop_per_s": round(flops / median(times) / 1e12, 1),
-        "mfu": peak and round(count.mfu(flops, median(times), peak), 3),
+        "mfu": peak and round(flops / median(times) / peak, 3),
         "share_of_products": round(flops / median(times) / fastest, 3),
         "product_teraflop_per_s": round(fastest / 1e12, 1),
         "first_steps_s": round(history.seconds[0], 1),

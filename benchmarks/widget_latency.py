@@ -62,10 +62,11 @@ def update(art, k):
 """,
     "heat map": """
 def setup(figure):
-    return plot.heat(figure.subplots(), table, range(8), range(8), vmin=0, vmax=1)
+    return figure.subplots()
 
 def update(art, k):
-    plot.set_heat(art, (table * k / 7) % 1)
+    art.clear()
+    plot.heat(art, (table * k / 7) % 1, range(8), range(8), vmin=0, vmax=1)
 """,
 }
 RECORD = """() => {

@@ -2,7 +2,7 @@
 
     python experiments/vertical_scaling.py [--out notebooks/results/vertical_scaling.json]
 
-Every network is trained at three learning rates; the best one is chosen on validation samples, and
+Every network is trained at four learning rates; the best one is chosen on validation samples, and
 the accuracies are those on test samples that took no part in the choice.
 """
 
@@ -29,7 +29,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "vertical_scaling.js
 
 
 def main():
-    """Nothing: runs the sweep and writes its result."""
+    """Run the sweep and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out, begin = parser.parse_args().out, time.perf_counter()

@@ -4,11 +4,11 @@ Importing it loads no torch, so that counting and planning start at once.
 """
 
 __version__ = "0.1.0"
-__all__ = ["start", "threads"]
+__all__ = ["start"]
 
 
 def __getattr__(name):
-    """`start` and `threads` need torch, so they are loaded when first asked for."""
+    """`start` needs torch, so it is loaded when first asked for."""
     if name in __all__:
         from . import dial
 

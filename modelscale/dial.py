@@ -1,12 +1,11 @@
 """The one dial of the course: size of the experiments, device, seed, and one thread a process.
 
 Torch gets one intra-op thread: with two, on a busy two-core machine, small networks train many
-times slower. `threads` is the one way to use more. Linux's allocator is asked to keep freed memory,
+times slower. Linux's allocator is asked to keep freed memory,
 since training frees and wants the same arrays at every step. Importing sets none of it: `start`
 does, `settle` for scripts, and each rank for itself.
 """
 
-import contextlib
 import ctypes
 import importlib
 import json
@@ -54,8 +53,6 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
     `size` defaults to the environment variable MODELSCALE_SIZE, else "default"; `seed` to
     MODELSCALE_SEED, else 0. The device is MODELSCALE_DEVICE, else a GPU for the size "large" where
     there is one, else the CPU.
-
-    Raises: ValueError for an unknown notebook, size or device.
     """
     global started
     size = size or os.environ.get("MODELSCALE_SIZE") or "default"
@@ -103,32 +100,13 @@ def _import_whole(name: str) -> None:
         raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def threads(n: int):
-    """A context with `n` intra-op threads in place of one, for where threads are the subject.
-
-    Raises: ValueError unless 1 <= n <= the number of cores.
-    """
-    cores = os.cpu_count() or 1
-    check.integer("n", n, high=cores, remedy="more threads than cores only wait for each other")
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def describe_machine() -> str:
     """One line: processor, cores, memory, operating system, torch and GPU, where there is one."""
     parts = [f"{_processor()}, {os.cpu_count()} cores"]
     if memory_bytes := _memory_bytes():
         parts[0] += f", {memory_bytes / 1e9:.0f} GB"
-    parts += [
-        platform.system(),
-        f"Python {platform.python_version()}",
-        f"torch {torch.__version__}",
-    ]
+    versions = f"Python {platform.python_version()}", f"torch {torch.__version__}"
+    parts += [platform.system(), *versions]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return "; ".join(parts)
@@ -151,13 +129,13 @@ def probe_s(rounds: int = 5) -> float:
     return fastest
 
 
-def runtimes() -> dict:
+def _runtimes():
     """The recorded seconds of each notebook in each size; of each size, where, and the probe's."""
     return json.loads(resources.files("modelscale").joinpath("runtimes.json").read_text())
 
 
 def _expected_time(notebook, size, device):
-    recorded = runtimes()
+    recorded = _runtimes()
     known = [name for name in recorded if name != "reference"]
     check.one_of("notebook", notebook, known, "give the name of the file without its ending")
     seconds = recorded[notebook][size]
@@ -177,7 +155,7 @@ def _round(seconds):
 def _seed():
     text = os.environ.get("MODELSCALE_SEED", "0")
     if not text.isdecimal():
-        raise ValueError(f"MODELSCALE_SEED={text!r}: it must be a whole number of at least 0.")
+        check.refuse("MODELSCALE_SEED", text, "a whole number of at least 0")
     return int(text)
 
 
@@ -190,9 +168,17 @@ def _device(size):
 
 
 def _use_style():
-    from . import plot
+    """Make the style of the course the style of every figure from here on."""
+    import matplotlib.style
+    from IPython import get_ipython
 
-    plot.use_style()
+    from .plot import STYLE
+
+    matplotlib.style.use(STYLE)
+    shell = get_ipython()
+    if shell is not None and hasattr(shell, "kernel"):
+        # Jupyter asks for "tight" whatever the style says: slower, and no two figures of one size
+        shell.run_line_magic("config", "InlineBackend.print_figure_kwargs = {'bbox_inches': None}")
 
 
 def _processor():

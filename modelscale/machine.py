@@ -8,14 +8,13 @@ longer of working and starting.
 """
 
 import json
-import math
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import platformdirs
 import torch
 
@@ -62,11 +61,11 @@ class Machine:
         """The matrix FLOP/s of an m x k x n product, read off at the cube with as many FLOPs."""
         known = tuple(self.product_flops_per_s)
         table = self.product_flops_per_s[check.one_of("dtype", dtype, known)]
-        return interpolate(table, (m * k * n) ** (1 / 3))
+        return _interpolate(table, (m * k * n) ** (1 / 3))
 
     def bytes_per_s(self, moved: float) -> float:
         """The bytes/s of an operation that moves this many bytes: caches are faster than memory."""
-        return interpolate(self.copy_bytes_per_s, moved)
+        return _interpolate(self.copy_bytes_per_s, moved)
 
     def operation_time_s(self, op: Operation, dtype: str = "float32") -> tuple:
         """(computing, moving) seconds of all calls of `op`, without their starts."""
@@ -93,35 +92,23 @@ class Prediction:
 
 
 def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32") -> Prediction:
-    """The predicted time of one training step of `shape`.
-
-    Raises: ValueError for a dtype that was not measured, or a shape not of `count`.
-    Taught in: 00_your_machine.
-    """
-    check.integer("batch_size", batch_size)
-    computing_s = moving_s = 0.0
+    """The predicted time of one training step of `shape`, a shape of `count`."""
     operations = training_step(shape, batch_size, {"bfloat16": 2, "float64": 8}.get(dtype, 4))
-    for op in operations:
-        computing, moving = machine.operation_time_s(op, dtype)
-        if computing > moving:
-            computing_s += computing
-        else:
-            moving_s += moving
-    starts = sum(op.calls for op in operations) * machine.operation_s + machine.step_s
-    flops = sum(op.flops for op in operations)
-    return Prediction(computing_s, moving_s, starts, flops, machine.overlaps)
+    times = [machine.operation_time_s(op, dtype) for op in operations]
+    return Prediction(
+        computing_s=sum(computing for computing, moving in times if computing > moving),
+        moving_s=sum(moving for computing, moving in times if computing <= moving),
+        starting_s=sum(op.calls for op in operations) * machine.operation_s + machine.step_s,
+        flops=sum(op.flops for op in operations),
+        overlaps=machine.overlaps,
+    )
 
 
 def predict_layer_s(machine: Machine, shape: Transformer, batch_size: int) -> float:
     """The predicted seconds of one layer of `shape`, forward and backward, without the optimizer.
 
     It is what a network of two layers takes longer than one of one layer.
-
-    Raises: ValueError for a shape that is not a count.Transformer.
-    Taught in: 09_model_parallel.
     """
-    if not isinstance(shape, Transformer):
-        raise ValueError(f"shape={shape!r}: it must be a count.Transformer.")
 
     def passes_s(n_layer):
         operations = training_step(replace(shape, n_layer=n_layer), batch_size)
@@ -132,31 +119,6 @@ def predict_layer_s(machine: Machine, shape: Transformer, batch_size: int) -> fl
         )
 
     return passes_s(2) - passes_s(1)
-
-
-def measure(device="cpu", dtypes=("float32", "bfloat16"), budget_s=6.0) -> Machine:
-    """The measured limits of `device`, in about `budget_s` seconds.
-
-    Raises: ValueError for a device that is neither a CPU nor a GPU of CUDA, or an unknown dtype.
-    """
-    kinds = tuple(PRODUCT_SIZES) if torch.cuda.is_available() else ("cpu",)
-    check.one_of("device", str(device).partition(":")[0], kinds, "no other was found here")
-    device = torch.device(device)
-    for dtype in dtypes:
-        check.one_of("dtypes", dtype, tuple(DTYPES))
-    check.number("budget_s", budget_s)
-    products, copies = PRODUCT_SIZES[device.type], COPY_BYTES[device.type]
-    each_s = budget_s / 2 / (len(dtypes) * len(products) + len(copies))
-    operation_s, step_s = _overheads(device, budget_s / 2)
-    return Machine(
-        description=describe_machine(),
-        device=str(device),
-        date=time.strftime("%Y-%m-%d"),
-        product_flops_per_s={dtype: _product_rates(dtype, device, each_s) for dtype in dtypes},
-        copy_bytes_per_s=[[b, copy_rate(b, device, each_s)] for b in copies],
-        operation_s=operation_s,
-        step_s=step_s,
-    )
 
 
 def load(device="cpu", refresh=False, path=None) -> Machine:
@@ -173,7 +135,7 @@ def load(device="cpu", refresh=False, path=None) -> Machine:
                 return machine
         except (ValueError, TypeError) as error:
             warnings.warn(f"{path} is damaged ({error}); measuring anew", stacklevel=2)
-    machine = measure(device)
+    machine = _measure(device)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(asdict(machine), indent=1))
@@ -187,13 +149,6 @@ def product_rate(n: int, dtype: str, device="cpu", seconds=0.1) -> float:
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(n, n, generator=generator).to(device, DTYPES[dtype])
     return 2 * n**3 / thread_s(lambda: a @ a, device, seconds)
-
-
-def copy_rate(moved_bytes: int, device="cpu", seconds=0.1) -> float:
-    """The bytes/s at which an operation reads one array and writes another."""
-    x = torch.ones(moved_bytes // 8, device=device)  # half is read, half is written, 4 bytes each
-    y = torch.empty_like(x)
-    return moved_bytes / thread_s(lambda: torch.add(x, 1.0, out=y), device, seconds)
 
 
 def step_s(shape, batch_size: int, device="cpu", seconds=0.3, precision="float32") -> float:
@@ -210,17 +165,36 @@ def step_s(shape, batch_size: int, device="cpu", seconds=0.3, precision="float32
     return thread_s(lambda: train_step(network, optimizer, x, y, recipe), device, seconds)
 
 
-def interpolate(table, x: float) -> float:
-    """The rate at size `x`, on straight lines between points of log size and log rate.
+def _measure(device="cpu", dtypes=("float32", "bfloat16"), budget_s=6.0) -> Machine:
+    """The measured limits of `device`, in about `budget_s` seconds."""
+    kinds = tuple(PRODUCT_SIZES) if torch.cuda.is_available() else ("cpu",)
+    check.one_of("device", str(device).partition(":")[0], kinds, "no other was found here")
+    device = torch.device(device)
+    products, copies = PRODUCT_SIZES[device.type], COPY_BYTES[device.type]
+    each_s = budget_s / 2 / (len(dtypes) * len(products) + len(copies))
+    operation_s, step_s = _overheads(device, budget_s / 2)
+    return Machine(
+        description=describe_machine(),
+        device=str(device),
+        date=time.strftime("%Y-%m-%d"),
+        product_flops_per_s={dtype: _product_rates(dtype, device, each_s) for dtype in dtypes},
+        copy_bytes_per_s=[[b, _copy_rate(b, device, each_s)] for b in copies],
+        operation_s=operation_s,
+        step_s=step_s,
+    )
 
-    Beyond the table's ends the rate of the nearest end is taken.
-    """
-    x = min(max(x, table[0][0]), table[-1][0])
-    for (x0, y0), (x1, y1) in pairwise(table):
-        if x <= x1:
-            share = math.log(x / x0) / math.log(x1 / x0)
-            return y0 ** (1 - share) * y1**share
-    return table[-1][1]
+
+def _copy_rate(moved_bytes, device, seconds):
+    """The bytes/s at which an operation reads one array and writes another."""
+    x = torch.ones(moved_bytes // 8, device=device)  # half is read, half is written, 4 bytes each
+    y = torch.empty_like(x)
+    return moved_bytes / thread_s(lambda: torch.add(x, 1.0, out=y), device, seconds)
+
+
+def _interpolate(table, x):
+    """The rate at size `x`, linear between logarithms; beyond an end of the table, the end's."""
+    sizes, rates = np.log(table).T
+    return float(np.exp(np.interp(np.log(x), sizes, rates)))
 
 
 def _product_rates(dtype, device, seconds):

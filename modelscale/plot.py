@@ -6,10 +6,7 @@ Legend: S seeds, X points along the horizontal axis, R rows, K columns.
 import math
 from pathlib import Path
 
-import matplotlib
-import matplotlib.style
 import numpy as np
-from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -23,31 +20,19 @@ PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 
 LONG_TIMES = {86_400: "days", 3_600: "h", 60: "min"}  # seconds in each
 
 
-def use_style() -> None:
-    """Make the style of the course the style of every figure from here on."""
-    matplotlib.style.use(STYLE)
-    shell = get_ipython()
-    if shell is not None and hasattr(shell, "kernel"):
-        # Jupyter asks for "tight" whatever the style says: slower, and no two figures of one size
-        shell.run_line_magic("config", "InlineBackend.print_figure_kwargs = {'bbox_inches': None}")
-
-
 def band(ax: Axes, x, runs, label: str, guess: tuple | None = None, **line) -> Line2D:
     """The line of the median over seeds, with a band from the lowest to the highest seed.
 
     `guess` is the reader's, as (x, y), drawn as a diamond; nothing where one is None. `line` goes
-    to `Axes.plot`.
+    to `Axes.plot`; of more than 20 points, about ten get a marker.
     Shapes: x (X,), runs (S, X), S at least 3.
-    Raises: ValueError for fewer than 3 seeds, or a row whose length is not that of `x`.
     """
     runs = np.asarray(runs, dtype=float)  # (S, X)
     if runs.ndim != 2 or runs.shape[1] != len(x):
-        raise ValueError(
-            f"runs has shape {runs.shape}: it must be (seeds, {len(x)}), one column for each x. "
-            "Stack one row for each seed."
-        )
+        check.refuse("shape of runs", runs.shape, f"(seeds, {len(x)}), one column for each x")
     check.integer("seeds", len(runs), low=3, remedy="run more seeds, or use ax.plot")
-    line = {"markevery": markevery(len(x)), **line}
+    # a share of the axes; for a lone point it would leave out the marker altogether
+    line = {"markevery": 0.1 if len(x) > 20 else None, **line}
     (median,) = ax.plot(x, np.median(runs, axis=0), label=label, **line)
     low, high = runs.min(axis=0), runs.max(axis=0)
     ax.fill_between(x, low, high, color=median.get_color(), alpha=0.2, linewidth=0)
@@ -56,61 +41,34 @@ def band(ax: Axes, x, runs, label: str, guess: tuple | None = None, **line) -> L
     return median
 
 
-def markevery(n: int) -> float | None:
-    """The `markevery` of a line of `n` points: all where they are few, else about ten evenly."""
-    return 0.1 if n > 20 else None  # a share of the axes; it leaves out a lone point altogether
+def heat(ax: Axes, values, x_labels, y_labels, number="{:.2g}", vmin=None, vmax=None) -> AxesImage:
+    """A heat map that has its numbers in the cells; `number` formats one, or is a function.
 
-
-def heat(
-    ax: Axes, values, x_labels, y_labels, number="{:.2g}", vmin=None, vmax=None
-) -> tuple[AxesImage, list[Text]]:
-    """The image and the texts of a heat map that has its numbers in the cells.
-
-    `number` formats a cell, or is a function that does. The image keeps its range of colours when
-    `set_heat` changes the numbers, so give `vmin` and `vmax` where they will change.
     Shapes: values (R, K), x_labels (K,), y_labels (R,), the first row on top.
-    Raises: ValueError where the labels do not match the values.
     """
     values = np.asarray(values, dtype=float)  # (R, K)
-    if values.shape != (len(y_labels), len(x_labels)):
-        raise ValueError(
-            f"values has shape {values.shape}: it must be {len(y_labels), len(x_labels)}, "
-            "(y_labels, x_labels). Transpose it, or change the labels."
-        )
+    shape = len(y_labels), len(x_labels)
+    if values.shape != shape:
+        check.refuse("shape of values", values.shape, f"{shape}, (y_labels, x_labels)")
     image = ax.imshow(values, cmap="cividis", vmin=vmin, vmax=vmax, aspect="auto")
     ax.set_xticks(range(len(x_labels)), x_labels)
     ax.set_yticks(range(len(y_labels)), y_labels)
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    rows, columns = np.indices(values.shape)
-    size = 8 if max(values.shape) <= 6 else 7
-    texts = [
-        ax.text(column, row, "", ha="center", va="center", fontsize=size)
-        for row, column in zip(rows.flat, columns.flat, strict=True)
-    ]
-    set_heat((image, texts), values, number)
-    return image, texts
-
-
-def set_heat(drawn: tuple[AxesImage, list[Text]], values, number="{:.2g}") -> None:
-    """Put new values of the same shape into what `heat` returned."""
-    image, texts = drawn
-    values = np.asarray(values, dtype=float)
-    image.set_data(values)
     write = number if callable(number) else number.format
-    colours = image.to_rgba(values).reshape(-1, 4)
-    for text, value, colour in zip(texts, values.flat, colours, strict=True):
-        text.set_text(write(value) if math.isfinite(value) else "")
-        text.set_color(_readable_on(colour))
+    style = {"ha": "center", "va": "center", "fontsize": 8 if max(shape) <= 6 else 7}
+    for (row, column), value in np.ndenumerate(values):
+        if math.isfinite(value):
+            colour = _readable_on(image.to_rgba(value))
+            ax.text(column, row, write(value), color=colour, **style)
+    return image
 
 
 def annotate_kind(ax: Axes, kind: str, seeds: int | None = None, guess=None, along="y") -> Text:
     """The small text at the top right of `ax` that says where its numbers come from.
 
     `guess` is the reader's, a number on the axis `along`, drawn as a dashed line; None draws none.
-
-    Raises: ValueError for a kind that is not measured, simulated, published or computed.
     """
     words = check.one_of("kind", kind, KINDS)
     if seeds is not None:

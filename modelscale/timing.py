@@ -40,8 +40,6 @@ def in_turn_s(
     Each round times every way once, in another order each time: what slows the machine down slows
     all of them, so that ratios can be trusted where seconds cannot. `before` is called before each
     timing (a barrier, on ranks). Each way runs twice beforehand, untimed.
-
-    Raises: ValueError without ways, or for fewer than one round.
     """
     check.integer("rounds", rounds)
     if not ways:

@@ -1,7 +1,6 @@
-"""Proves that the primitives, perceptrons and conv nets count what is listed by hand.
+"""Proves that perceptrons and conv nets count what is listed by hand, without torch.
 
-Published networks are summed from the primitives; shapes that cannot exist are refused; counting
-loads no torch. `test_models.py` compares the same counts with real modules.
+`test_models.py` compares the same counts with real modules.
 """
 
 import subprocess
@@ -24,36 +23,6 @@ SMALL = st.integers(1, 40)
 def test_counting_loads_no_torch():
     code = "import sys, modelscale.count; assert 'torch' not in sys.modules, 'torch was loaded'"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def conv_norm(c_in, c_out, kernel):
-    """A convolution without bias and its batch norm, as ResNets have them."""
-    filters = count.conv_params(c_in, c_out, (kernel, kernel), bias=False)
-    return filters + count.norm_params(c_out)
-
-
-def resnet_params(blocks, basic):
-    """ResNet of He 2015 (table 1) for 1,000 classes, with `blocks` blocks in each stage."""
-    total, c_in = conv_norm(3, 64, 7), 64
-    for stage, n_block in enumerate(blocks):
-        width = 64 * 2**stage
-        c_out = width if basic else 4 * width
-        for block in range(n_block):
-            if basic:
-                total += conv_norm(c_in, width, 3) + conv_norm(width, width, 3)
-            else:
-                total += conv_norm(c_in, width, 1) + conv_norm(width, width, 3)
-                total += conv_norm(width, c_out, 1)
-            if block == 0 and c_in != c_out:
-                total += conv_norm(c_in, c_out, 1)
-            c_in = c_out
-    return total + count.linear_params(c_in, 1000)
-
-
-def test_resnets_sum_to_the_published_counts():
-    # torchvision.models documentation, resnet18 and resnet50
-    assert resnet_params((2, 2, 2, 2), basic=True) == 11_689_512
-    assert resnet_params((3, 4, 6, 3), basic=False) == 25_557_032
 
 
 @PATIENT
@@ -114,37 +83,3 @@ def test_numpy_sizes_do_not_overflow():
     assert large.params == count.MLP(2, 100_000).params > 2**31
     with np.errstate(over="raise"):
         assert large.matmul_flops(np.int32(1000)) == 1000 * large.matmul_flops(1)
-
-
-BAD = [0, -1, 2.5, "8", None, True, float("nan")]
-
-
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("make", [count.MLP, count.ConvNet])
-@pytest.mark.parametrize("name", ["depth", "width", "n_in", "n_out"])
-def test_impossible_sizes_are_refused(make, name, bad):
-    with pytest.raises(ValueError, match=f"^{name}=.*at least 1"):
-        make(**{"depth": 2, "width": 8, name: bad})
-
-
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [
-        (lambda: count.ConvNet(2, 8, kernel=0), "kernel"),
-        (lambda: count.ConvNet(2, 8, kernel=4), "kernel"),
-        (lambda: count.ConvNet(2, 8, n_stride=-1), "n_stride"),
-        (lambda: count.MLP(2, 8, residual="yes"), "residual"),
-        (lambda: count.mlp_params([40]), "sizes"),
-        (lambda: count.mlp_params([40, 0]), "n_out"),
-        (lambda: count.conv_params(3, 8, (3, 0)), "kernel"),
-        (lambda: count.conv_params(True, 8, 3), "c_in"),
-        (lambda: count.linear_params(3, 0), "n_out"),
-        (lambda: count.norm_params(0), "width"),
-        (lambda: count.MLP(2, 8).matmul_flops(0), "batch"),
-        (lambda: count.MLP(2, 8).saved_bytes(1.5), "batch"),
-        (lambda: count.ConvNet(2, 8).saved_bytes(4, 0), "bytes_per_value"),
-    ],
-)
-def test_other_mistakes_name_the_argument(call, name):
-    with pytest.raises(ValueError, match=f"^{name}="):
-        call()

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from modelscale import count
-from modelscale.count.transformer import OPTIONAL_SIZES, SIZES
 
 # A busy machine is slow, and that is no failure.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -121,7 +120,6 @@ def test_larger_in_any_direction_counts_more(m):
     more_experts = replace(m, n_expert=m.n_expert + 1)
     assert more_experts.params > m.params
     assert m.train_flops_per_token(2) < m.train_flops_per_token(3)
-    assert 3 * m.infer_flops_per_token(7) == m.train_flops_per_token(7)
 
 
 class Expert(nn.Module):
@@ -214,7 +212,7 @@ def test_nanogpt_mfu():
     # It counts matrix products; position embeddings are in none.
     m = replace(GPT2, bias=False)
     exact = m.matmul_flops(100 * 1_024, 1_024, training=True)
-    assert count.mfu(exact, 0.755, 312e12) == pytest.approx(0.3714, abs=5e-5)
+    assert exact / 0.755 / 312e12 == pytest.approx(0.3714, abs=5e-5)
     # The PaLM formula, there without position embeddings, is 1.0001 times as much.
     no_positions = replace(m, positions="none").train_flops_per_token() * 1_024 * 100
     assert no_positions / exact == pytest.approx(1.0001, abs=5e-5)
@@ -224,20 +222,7 @@ def test_palm_size_and_mfu():
     # Chowdhery 2022, table 1 and section 4.1: 540.35B; 238.3k tokens/s on 6,144 chips, 46.2 %.
     assert pytest.approx(540.35e9, rel=1e-4) == PALM.params
     flops = PALM.train_flops_per_token() * 238.3e3
-    assert count.mfu(flops, 1.0, 6_144 * 275e12) == pytest.approx(0.462, abs=5e-4)
-
-
-def test_mt_nlg_mfu():
-    # Smith 2022, section 2.4: 105 layers, 20,480 wide, 128 heads; 1,920 sequences of 2,048 tokens
-    # in 60.1 s on 280 x 8 A100. Chowdhery 2022, table 3: 30.2 %.
-    m = count.Transformer(105, 20_480, 128, 51_200, 2_048)
-    step = m.train_flops_per_token() * 1_920 * 2_048
-    assert count.mfu(step, 60.1, 2_240 * 312e12) == pytest.approx(0.302, abs=1e-3)
-
-
-def test_nanochat_mfu():
-    # nanochat, depth 24: 4.33e19 FLOPs in 10,949 s on 8 H100 of 989 TFLOP/s, 50.0 %
-    assert count.mfu(4.33e19, 10_949, 8 * 989e12) == pytest.approx(0.500, abs=5e-4)
+    assert flops / (6_144 * 275e12) == pytest.approx(0.462, abs=5e-4)
 
 
 def test_fields_left_open_follow_the_others():
@@ -245,56 +230,3 @@ def test_fields_left_open_follow_the_others():
     assert (wide.head_size, wide.ff_width, wide.kv_heads) == (128, 6144, 12)
     fixed = replace(GPT2, d_ff=1000, n_kv_head=3, head_dim=32)
     assert (fixed.ff_width, fixed.kv_width, fixed.attention_width) == (1000, 96, 384)
-
-
-BAD_SIZES = [0, -1, 2.5, "8", True]
-
-
-@pytest.mark.parametrize("bad", BAD_SIZES)
-@pytest.mark.parametrize(
-    "name",
-    [*SIZES, *OPTIONAL_SIZES, "n_expert_active"],
-)
-def test_impossible_sizes_are_refused(name, bad):
-    with pytest.raises(ValueError, match=f"^{name}="):
-        replace(GPT2, **{name: bad})
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"n_layer": None}, "^n_layer=None"),
-        ({"n_head": 7}, "^n_head=7: .*d_model=768.*head_dim"),
-        ({"n_kv_head": 5}, "^n_kv_head=5: .*n_head=12"),
-        ({"n_kv_head": 24}, "^n_kv_head=24"),
-        ({"n_expert": 4, "n_expert_active": 5}, "^n_expert_active=5: .*at most 4"),
-        ({"n_expert_active": 2}, "^n_expert_active=2: .*at most 1"),
-        ({"positions": "sinusoidal"}, "^positions='sinusoidal'.*'rotary'"),
-        ({"positions": "rotary", "head_dim": 63}, "^head_dim=63: .*even"),
-        ({"norm": "batch"}, "^norm='batch'"),
-        ({"bias": "no"}, "^bias='no'"),
-        ({"qkv_bias": "no"}, "^qkv_bias='no'"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        replace(GPT2, **changes)
-
-
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [
-        (lambda: GPT2.matmul_flops(0, 4), "tokens"),
-        (lambda: GPT2.matmul_flops(4, 0), "context"),
-        (lambda: GPT2.matmul_flops(4, 4, recompute="full"), "recompute"),
-        (lambda: GPT2.matmul_flops(4, 4, training=True, recompute="some"), "recompute"),
-        (lambda: GPT2.train_flops_per_token(0), "context"),
-        (lambda: GPT2.infer_flops_per_token(0), "context"),
-        (lambda: count.mfu(0, 1, 1), "flops"),
-        (lambda: count.mfu(1, -1, 1), "seconds"),
-        (lambda: count.mfu(1, 1, float("inf")), "peak_flops"),
-    ],
-)
-def test_other_mistakes_name_the_argument(call, name):
-    with pytest.raises(ValueError, match=f"^{name}="):
-        call()

@@ -67,6 +67,7 @@ def test_seed_orders_the_training_files_and_leaves_the_validation_alone(tmp_path
     assert not torch.equal(one.train, other.train) and torch.equal(one.val, other.val)
     with pytest.raises(ValueError, match="n_bytes=1000000"):
         text(1_000_000, source="stdlib")
+    assert repr(one).startswith("stdlib text: 1,000 training")
 
 
 def test_without_sources_stdlib_says_what_to_do_and_auto_falls_back(tmp_path, monkeypatch):
@@ -126,29 +127,6 @@ def test_validation_batches_are_the_same_and_cover_the_text_once():
     assert all(torch.equal(a[0], b[0]) for a, b in zip(batches, again, strict=True))
     assert len(few) == 3 and few[0][1].shape == (10, 100)
     assert len(np.unique(torch.cat([x for x, _ in few]).numpy(), axis=0)) == 30
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"source": "books"}, {"seed": -1}, {"n_bytes": 0}, {"n_bytes": 1.5}]
-)
-def test_wrong_arguments_are_told(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        text(**({"source": "synthetic"} | wrong))
-
-
-def test_batches_that_do_not_fit_are_told():
-    data = text(2000, source="synthetic")
-    for wrong in ((0, 16), (4, 0), (4, 2000)):
-        with pytest.raises(ValueError, match="it must be"):
-            data.batch(*wrong, torch.Generator())
-    with pytest.raises(ValueError, match="n_batches=0"):
-        data.val_batches(4, 16, n_batches=0)
-    with pytest.raises(ValueError, match="smaller batches"):
-        data.val_batches(5000, 128)
-
-
-def test_repr_is_one_line():
-    assert repr(text(2000, source="synthetic")).startswith("synthetic text: 2,000 training")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -21,7 +21,7 @@ def no_settings(monkeypatch):
         "reference": {"quick": {"probe_s": 0.01}, "default": {"probe_s": 0.01}},
         "some_notebook": {"quick": None, "default": 42.0, "large": 7},
     }
-    monkeypatch.setattr(dial, "runtimes", lambda: recorded)
+    monkeypatch.setattr(dial, "_runtimes", lambda: recorded)
 
 
 def test_the_default_is_the_default(capsys):
@@ -65,9 +65,7 @@ def test_a_setting_that_cannot_be_is_refused_by_name(monkeypatch, name, value, w
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=words):
         modelscale.start("some_notebook")
-
-
-def test_an_unknown_notebook_is_refused():
+    monkeypatch.delenv(name)
     with pytest.raises(ValueError, match="notebook='other'"):
         modelscale.start("other")
 
@@ -81,13 +79,12 @@ def test_seeds_of_different_base_seeds_never_meet():
         Dial("other", "quick", None, 0).seeds(0)
 
 
-def test_one_thread_unless_threads_are_the_subject():
+def test_start_and_only_start_sets_one_thread():
+    torch.set_num_threads(2)
+    modelscale.dial.describe_machine()
+    assert torch.get_num_threads() == 2
+    modelscale.start("some_notebook")
     assert torch.get_num_threads() == 1
-    with modelscale.threads(os.cpu_count()):
-        assert torch.get_num_threads() == os.cpu_count()
-    assert torch.get_num_threads() == 1
-    with pytest.raises(ValueError, match="n=0"), modelscale.threads(0):
-        pass
 
 
 def test_the_machine_is_described_without_names_of_people_or_hosts():

@@ -75,7 +75,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path):
 
 
 def test_the_gpu_is_measured_and_its_step_times_predicted():
-    box = machine.measure(GPU, budget_s=4)
+    box = machine._measure(GPU, budget_s=4)
     for dtype in ("float32", "bfloat16"):
         assert box.flops_per_s(4096, 4096, 4096, dtype) > 100 * box.flops_per_s(64, 64, 64, dtype)
     assert box.flops_per_s(8192, 8192, 8192, "bfloat16") > 2 * box.flops_per_s(8192, 8192, 8192)

@@ -70,7 +70,10 @@ def test_the_peak_is_what_is_saved_and_a_little_more(shape, dtype):
     plain, again = peak_bytes(net, tokens), peak_bytes(net.for_training("full"), tokens)
     # on top come gradients of activations, and values that are only passed on
     assert 1 < plain / count.saved_bytes(shape, 8, 64, dtype) < 1.1
-    assert 1 < again / count.recompute_peak_bytes(shape, 8, 64, dtype) < 1.35
+    kept = count.saved_bytes(shape, 8, 64, dtype, "full")
+    fewer = count.saved_bytes(replace(shape, n_layer=7), 8, 64, dtype)
+    block = count.saved_bytes(shape, 8, 64, dtype) - fewer  # computed again, one at a time
+    assert 0.9 < again / (kept + block) < 1.25, again / (kept + block)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

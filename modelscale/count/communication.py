@@ -19,11 +19,7 @@ SENT_SHARE = {
 
 
 def sent_bytes(collective: str, n_bytes: float, ranks: int) -> float:
-    """The bytes that each rank sends in a collective whose largest tensor has `n_bytes`.
-
-    Raises: ValueError for an unknown collective.
-    Taught in: 09_model_parallel.
-    """
+    """The bytes that each rank sends in a collective whose largest tensor has `n_bytes`."""
     check.one_of("collective", collective, tuple(SENT_SHARE))
     check.number("n_bytes", n_bytes, above=False)
     return SENT_SHARE[collective](check.integer("ranks", ranks)) * n_bytes
@@ -37,9 +33,7 @@ def tensor_parallel_bytes(
     Attention and the MLP each end in an all-reduce of (b, s, h). With sequence parallelism a
     reduce-scatter and an all-gather take its place, which together send as much.
 
-    Raises: ValueError for an unknown dtype.
     Source: Shoeybi 2019 (Megatron-LM), section 3; Korthikanti 2022, section 4.2.2.
-    Taught in: 09_model_parallel.
     """
     value_bytes = VALUE_BYTES[check.one_of("dtype", dtype, tuple(VALUE_BYTES))]
     tokens = check.integer("batch_size", batch_size) * check.integer("seq_len", seq_len)

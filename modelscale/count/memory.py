@@ -23,9 +23,7 @@ def state_bytes(
     ZeRO splits over the `data_parallel` devices: stage 1 the optimizer states, 2 the gradients
     too, 3 the weights too.
 
-    Raises: ValueError for a stage other than 0, 1, 2, 3, or another precision.
     Source: Rajbhandari 2020 (ZeRO), figure 1.
-    Taught in: 08_data_parallel, 11_to_the_cluster.
     """
     devices = check.integer("data_parallel", data_parallel)
     stage = check.integer("zero_stage", zero_stage, low=0, high=3)
@@ -46,13 +44,10 @@ def activation_bytes(
 ) -> float:
     """Bytes per device that ONE layer keeps for the backward pass, by the published formula.
 
-    It holds for 16-bit values, dropout and attention that stores its scores. What our own `GPT`
-    saves is `saved_bytes`.
+    It holds for plain dense blocks, 16-bit values, dropout, and attention that stores its scores.
+    What our own `GPT` saves is `saved_bytes`.
 
-    Raises: ValueError for a block other than the plain dense one of the paper, or a
-    `tensor_parallel` that does not divide the heads.
     Source: Korthikanti 2022, table 2.
-    Taught in: 09_model_parallel, 11_to_the_cluster.
     """
     _check_plain(model)
     t = check.integer("tensor_parallel", tensor_parallel)
@@ -76,10 +71,8 @@ def saved_bytes(
     All layers, embeddings, last norm, head and loss, each storage once, without the parameters;
     fused attention, no dropout, weights and activations in `dtype`, "float32" or "bfloat16". RMS
     norms are counted as the CPU computes them, in float32; a GPU's fused kernel saves less.
-    `recompute="full"` saves of each block its input alone; see `recompute_peak_bytes`.
-
-    Raises: ValueError for another dtype or `recompute`.
-    Taught in: 01_vertical_scaling, 07_efficiency.
+    `recompute="full"` saves of each block its input alone; while one is computed again, all of
+    that block is there too.
     """
     check.one_of("recompute", recompute, ("none", "full"))
     size, tokens = _value_bytes(dtype), _tokens(batch, seq_len)
@@ -89,32 +82,10 @@ def saved_bytes(
     return tokens * (model.n_layer * layer + last) + _rotary_bytes(model, size)
 
 
-def recompute_peak_bytes(model: Transformer, batch: int, seq_len: int, dtype: str) -> int:
-    """The most that `models.GPT` has saved at any one time with `recompute="full"`.
-
-    Either as the forward pass ends (`saved_bytes`), or once the backward pass has computed the last
-    block again: then head and loss are freed, and all of that block is there beside the inputs.
-    Gradients and what an operation needs in passing come on top.
-
-    Raises: ValueError for another dtype.
-    Taught in: 07_efficiency.
-    """
-    size, tokens = _value_bytes(dtype), _tokens(batch, seq_len)
-    block_input = size * model.d_model
-    layer = _layer_saved_bytes(model, size)
-    if model.norm == "layer" or dtype == "float32":
-        layer -= block_input  # the first norm saves the block's input itself, not a copy
-    backward = tokens * (model.n_layer * block_input + layer + INDEX_BYTES)
-    end_of_forward = saved_bytes(model, batch, seq_len, dtype, "full")
-    return max(end_of_forward, backward + _rotary_bytes(model, size))
-
-
 def kv_cache_bytes(model: Transformer, batch: int, seq_len: int, bytes_per_value: int = 2) -> int:
     """Bytes of the keys and values kept for `batch` sequences of `seq_len` tokens.
 
-    Raises: ValueError if a size is not a whole number of at least 1.
     Source: Ainslie 2023 (grouped queries), section 2.
-    Taught in: 07_efficiency, 10_replicas.
     """
     tokens = _tokens(batch, seq_len)
     value_bytes = check.integer("bytes_per_value", bytes_per_value)

@@ -31,24 +31,17 @@ class Operation:
 
 
 def training_step(shape, batch_size: int, bytes_per_value: int = 4) -> list[Operation]:
-    """The operations of one training step of `shape` with AdamW and gradient clipping.
-
-    Raises: ValueError for a shape that is not of `count`, or sizes below 1.
-    Taught in: 00_your_machine.
-    """
+    """The operations of one training step of `shape` with AdamW and gradient clipping."""
     kinds = {MLP: _mlp, ConvNet: _conv, Transformer: _transformer}
     if type(shape) not in kinds:
-        raise ValueError(
-            f"shape={shape!r}: it must be a count.MLP, count.ConvNet or count.Transformer."
-        )
-    check.integer("batch_size", batch_size), check.integer("bytes_per_value", bytes_per_value)
-    layers = kinds[type(shape)](shape, batch_size, bytes_per_value)
+        check.refuse("shape", shape, "a count.MLP, count.ConvNet or count.Transformer")
+    layers = kinds[type(shape)](shape, check.integer("batch_size", batch_size), bytes_per_value)
     return [*layers, *_update(shape.params)]
 
 
 def _mlp(shape, batch, size):
-    ops, hidden = [], batch * shape.width * size
-    ops += _linear("first layer", batch, shape.n_in, shape.width, size, input_gradient=False)
+    hidden = batch * shape.width * size
+    ops = _linear("first layer", batch, shape.n_in, shape.width, size, input_gradient=False)
     ops += _linear("hidden layers", batch, shape.width, shape.width, size, shape.depth - 1)
     ops += _linear("head", batch, shape.width, shape.n_out, size)
     ops += _pass("ReLU", 2 * hidden, 3 * hidden, shape.depth)
@@ -59,21 +52,19 @@ def _mlp(shape, batch, size):
 
 
 def _conv(shape, batch, size):
-    ops, length, channels = [], shape.n_in, 1
+    ops = []
     for layer in range(shape.depth):
-        length = -(-length // 2) if layer < shape.n_stride else length
-        rows, unfolded = batch * length, channels * shape.kernel
+        rows, unfolded = batch * shape.lengths[layer + 1], shape.channels[layer] * shape.kernel
         ops += _linear("convolutions", rows, unfolded, shape.width, size, input_gradient=layer > 0)
         ops += _pass("ReLU", 2 * rows * shape.width * size, 3 * rows * shape.width * size)
-        channels = shape.width
-    ops += _linear("head", batch, channels * length, shape.n_out, size)
+    ops += _linear("head", batch, shape.n_features, shape.n_out, size)
     return ops + _loss(batch, shape.n_out, size)
 
 
 def _transformer(shape, batch, size):
-    rows, layers, ops = batch * shape.context, shape.n_layer, []
+    rows, layers = batch * shape.context, shape.n_layer
     queries = shape.attention_width
-    ops += _linear("qkv", rows, shape.d_model, queries + 2 * shape.kv_width, size, layers)
+    ops = _linear("qkv", rows, shape.d_model, queries + 2 * shape.kv_width, size, layers)
     ops += _linear("attention output", rows, queries, shape.d_model, size, layers)
     ops += _attention(shape, batch, size)
     ops += _feed_forward(shape, rows, size)
@@ -113,8 +104,6 @@ def _attention(shape, batch, size):
 
 def _linear(name, rows, n_in, n_out, size, calls=1, input_gradient=True):
     """A linear map forward, its weight gradient with the sum for the bias, its input gradient."""
-    if not calls:
-        return []
     moved = size * (rows * n_in + n_in * n_out + rows * n_out)
     ops = [
         Operation(name, moved, (rows, n_in, n_out), calls=calls),
@@ -123,16 +112,12 @@ def _linear(name, rows, n_in, n_out, size, calls=1, input_gradient=True):
     ]
     if input_gradient:
         ops.append(Operation(name, moved, (rows, n_out, n_in), calls=calls))
-    return ops
+    return ops if calls else []
 
 
 def _pass(name, forward_bytes, backward_bytes, calls=1):
-    if not calls:
-        return []
-    return [
-        Operation(name, forward_bytes, calls=calls),
-        Operation(name, backward_bytes, calls=calls),
-    ]
+    passes = (forward_bytes, backward_bytes) if calls else ()
+    return [Operation(name, n_bytes, calls=calls) for n_bytes in passes]
 
 
 def _loss(rows, classes, size):

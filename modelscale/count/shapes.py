@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .. import check
-from .nets import conv_params, linear_params
 
 KERNEL = 3  # pixels across and down that a filter sees, padded by one: the size stays
 POOL = 2  # pixels across and down of which the largest value stays
@@ -48,8 +47,8 @@ class ConvNet2d:
     @property
     def params(self) -> int:
         """All parameters: filters, head and biases."""
-        convs = (conv_params(*pair, (KERNEL, KERNEL)) for pair in pairwise(self.channels))
-        return sum(convs) + linear_params(self.n_features, self.n_out)
+        convs = ((c_in * KERNEL**2 + 1) * c_out for c_in, c_out in pairwise(self.channels))
+        return sum(convs) + (self.n_features + 1) * self.n_out
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Decoder-only transformers: parameters, FLOPs, and the share of the hardware's peak they reach.
+"""Decoder-only transformers: their parameters and FLOPs.
 
 Legend: L layers, h width (`d_model`), H query heads of Q numbers, T context, V vocabulary.
 """
@@ -6,24 +6,10 @@ Legend: L layers, h width (`d_model`), H query heads of Q numbers, T context, V 
 from dataclasses import dataclass
 
 from .. import check
-from .nets import linear_params, norm_params
 
 SIZES = ("n_layer", "d_model", "n_head", "vocab_size", "context", "n_expert")
 OPTIONAL_SIZES = ("n_kv_head", "head_dim", "d_ff")
 RECOMPUTE = ("none", "selective", "full")
-
-
-def mfu(flops: float, seconds: float, peak_flops: float) -> float:
-    """Model FLOPs utilisation: the share, 0 to 1, of the peak that went into the model.
-
-    Units: `flops` done in `seconds`; `peak_flops` a second, of all devices together.
-    Raises: ValueError if a number is not above 0.
-    Source: Chowdhery 2022 (PaLM), appendix B. `flops` are those of `train_flops_per_token`, which
-    leave recomputation out.
-    Taught in: 11_to_the_cluster.
-    """
-    available = check.number("seconds", seconds) * check.number("peak_flops", peak_flops)
-    return check.number("flops", flops) / available
 
 
 @dataclass(frozen=True)
@@ -32,9 +18,6 @@ class Transformer:
 
     A field left at None follows the others, also through `dataclasses.replace`; `kv_heads`,
     `head_size` and `ff_width` are the numbers in force.
-
-    Raises: ValueError for sizes that do not fit together.
-    Taught in: 01_vertical_scaling, 11_to_the_cluster.
     """
 
     n_layer: int  # blocks, each attention and an MLP, a norm before either
@@ -113,20 +96,9 @@ class Transformer:
 
         `context` (T) defaults to the longest.
         Source: Chowdhery 2022 (PaLM), appendix B.
-        Taught in: 02_scaling_laws, 11_to_the_cluster.
         """
         tokens = self.context if context is None else check.integer("context", context)
         return 6 * self.params_active + 12 * self.n_layer * self.attention_width * tokens
-
-    def infer_flops_per_token(self, context: int | None = None) -> int:
-        """FLOPs of generating a token: 2 `params_active` + 4 L H Q T, looking back on T tokens.
-
-        `context` (T) defaults to the longest. Keys and values of earlier tokens are kept.
-        Source: a third of the training count of Chowdhery 2022, appendix B.
-        Taught in: 10_replicas.
-        """
-        tokens = self.context if context is None else check.integer("context", context)
-        return 2 * self.params_active + 4 * self.n_layer * self.attention_width * tokens
 
     def matmul_flops(
         self, tokens: int, context: int, training: bool = False, recompute: str = "none"
@@ -138,9 +110,7 @@ class Transformer:
         the gradients of inputs and weights. `recompute` repeats in the backward pass nothing,
         the attention products ("selective") or all of the layers ("full"), never the logits.
 
-        Raises: ValueError for recomputation without training.
         Source: Narayanan 2021, appendix: 96 L h^2 + 16 L h T + 6 h V a token with "full".
-        Taught in: 01_vertical_scaling, 07_efficiency.
         """
         n, length = check.integer("tokens", tokens), check.integer("context", context)
         check.one_of("recompute", recompute, RECOMPUTE)
@@ -148,10 +118,7 @@ class Transformer:
         layers = 2 * n * self.n_layer * self._layer_matrix_weights() + attention
         forward = layers + 2 * n * self.d_model * self.vocab_size
         if not training and recompute != "none":
-            raise ValueError(
-                f"recompute={recompute!r}: without training it must be 'none', as only a backward"
-                " pass recomputes. Set training=True."
-            )
+            check.refuse("recompute", recompute, "'none' without training", "set training=True")
         repeated = {"none": 0, "selective": attention, "full": layers}[recompute]
         return 3 * forward + repeated if training else forward
 
@@ -166,18 +133,14 @@ class Transformer:
 
     def _check_heads(self):
         if self.head_dim is None:
-            remedy = "or give the head_dim you want"
-            check.divides("n_head", self.n_head, "d_model", self.d_model, remedy)
+            check.divides("n_head", self.n_head, "d_model", self.d_model, "or give the head_dim")
         check.divides("n_kv_head", self.kv_heads, "n_head", self.n_head)
         if self.positions == "rotary" and self.head_size % 2:
-            raise ValueError(
-                f"head_dim={self.head_size}: it must be even, as rotary positions turn pairs of"
-                " numbers. Change n_head or head_dim, or use positions='learned'."
-            )
+            check.refuse("head_dim", self.head_size, "even, as rotary positions turn pairs")
 
     def _params(self, n_expert):
-        norm = norm_params(self.d_model, self.bias and self.norm == "layer")
-        router = linear_params(self.d_model, self.n_expert, bias=False) if self.n_expert > 1 else 0
+        norm = self.d_model * (2 if self.bias and self.norm == "layer" else 1)
+        router = self.d_model * self.n_expert if self.n_expert > 1 else 0
         layer = 2 * norm + self._attention_params() + router + n_expert * self._mlp_params()
         return self._embedding_params() + self.n_layer * layer + norm
 
@@ -186,13 +149,12 @@ class Transformer:
         return self.d_model * (matrices + (self.context if self.positions == "learned" else 0))
 
     def _attention_params(self):
-        width_in = self.attention_width + 2 * self.kv_width
-        inputs = linear_params(self.d_model, width_in, self.has_qkv_bias)
-        return inputs + linear_params(self.attention_width, self.d_model, self.bias)
+        inputs = (self.d_model + self.has_qkv_bias) * (self.attention_width + 2 * self.kv_width)
+        return inputs + (self.attention_width + self.bias) * self.d_model
 
     def _mlp_params(self):
-        up = linear_params(self.d_model, self.ff_width, self.bias)
-        down = linear_params(self.ff_width, self.d_model, self.bias)
+        up = (self.d_model + self.bias) * self.ff_width
+        down = (self.ff_width + self.bias) * self.d_model
         return (2 if self.gated_mlp else 1) * up + down
 
     def _layer_matrix_weights(self):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import check
 
-STREAMS = ("train", "test", "calibrate", "labels", "positions")  # never mixed with one another
+STREAMS = ("train", "test", "calibrate", "labels")  # never mixed with one another
 CHUNK = 1000  # samples drawn by one generator; another size would give other samples
 
 
@@ -42,12 +42,9 @@ class Dataset:
         """The same task with `n` of its training samples, as many of each class as can be.
 
         With one seed a smaller subset is part of every larger one. The test set stays.
-
-        Raises: ValueError if `n` is below the number of classes, or above what there is.
         """
         remedy = "at least one sample a class is needed, and no sample is used twice"
         n = check.integer("n", n, self.n_classes, len(self.y_train), remedy)
-        check.integer("seed", seed, 0)
         rows = _balanced_order(self.y_train.cpu().numpy(), np.random.default_rng(seed))[:n]
         keep = torch.from_numpy(np.sort(rows)).to(self.y_train.device)
         return replace(self, x_train=self.x_train[keep], y_train=self.y_train[keep])
@@ -66,7 +63,8 @@ class Dataset:
 
 def stream(seed: int, name: str, chunk: int = 0) -> np.random.Generator:
     """A random generator of its own for one chunk of one stream of one seed."""
-    key = (STREAMS.index(name), chunk)
+    key = STREAMS.index(name), chunk
+    check.integer("seed", seed, 0)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
@@ -84,13 +82,9 @@ def chunks(n: int, n_classes: int, seed: int, name: str) -> Iterator[tuple]:
 
 
 def fraction(name: str, value: float) -> float:
-    """`value`, where it is at least 0 and below 1.
-
-    Raises: ValueError otherwise.
-    """
-    value = check.number(name, value, above=False)
-    if value >= 1:
-        raise ValueError(f"{name}={value!r}: it must be a share of at least 0 and below 1.")
+    """`value`, where it is at least 0 and below 1."""
+    if check.number(name, value, above=False) >= 1:
+        check.refuse(name, value, "a share of at least 0 and below 1")
     return value
 
 

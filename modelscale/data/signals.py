@@ -5,10 +5,9 @@ line of correlated noise, tilted, and read off at 40 points: the position tells 
 everything. Legend: n samples, K classes, P stretches, W = 72 points of the line.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from .. import check
 from .base import Dataset, chunks, fraction, stream
@@ -32,20 +31,13 @@ HARMONICS = (
 N_HARMONICS = 4  # of a random shape
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What happens to a template. The defaults are MNIST-1D's."""
-
-    corr_noise: float = 0.25  # size of the smooth noise around the template, before smoothing
-    iid_noise: float = 0.02  # size of the noise of single points, everywhere
-    scale: float = 0.4  # the template is multiplied by 1 +- half of this
-    shear: float = 0.75  # the line is tilted by +- half of this from end to end
-    max_shift: int = 48  # the template starts at one of so many points of the line
-
-    def __post_init__(self):
-        for name in ("corr_noise", "iid_noise", "scale", "shear"):
-            check.number(name, getattr(self, name), above=False)
-        check.integer("max_shift", self.max_shift, 1, LINE_POINTS)
+DISTORTION = {  # what happens to a template: MNIST-1D's values
+    "corr_noise": 0.25,  # size of the smooth noise around the template, before smoothing
+    "iid_noise": 0.02,  # size of the noise of single points, everywhere
+    "scale": 0.4,  # the template is multiplied by 1 +- half of this
+    "shear": 0.75,  # the line is tilted by +- half of this from end to end
+    "max_shift": 48,  # the template starts at one of so many points of the line
+}
 
 
 def signals(
@@ -54,35 +46,28 @@ def signals(
     seed: int = 0,
     templates: np.ndarray | None = None,
     label_noise: float = 0.0,
-    shuffle_positions: bool = False,
-    **recipe: float,
+    **distortion: float,
 ) -> Dataset:
     """A Dataset of 40-point signals in ten classes, or one class for each row of `templates`.
 
     The test set depends on the seed alone, and a larger training set begins with the smaller one.
     `label_noise` is the share of training labels moved to another class; the test set stays clean.
-    `shuffle_positions` puts the 40 points in one fixed random order: what a conv net lives on is
-    gone, an MLP does not notice. `recipe` takes the fields of `Recipe`, as `corr_noise=0.1`.
-    Classes are equally frequent in every 1,000 samples; for few per class take `subset`.
+    `distortion` replaces values of `DISTORTION`, as `corr_noise=0.1`. Classes are equally frequent
+    in every 1,000 samples; for few per class take `subset`.
 
     Shapes: templates (K, 12) -> x (n, 40), y (n,)
     Units: x has about mean 0 and standard deviation 1, by constants that no data set enters.
-    Raises: ValueError for an argument out of its bounds.
     Source: design after Greydanus & Kobak, Scaling Down Deep Learning with MNIST-1D, ICML 2024
     (arXiv 2011.14439). Generator and templates are our own.
-    Taught in: 01_vertical_scaling
     """
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
-    check.integer("seed", seed, 0)
     fraction("label_noise", label_noise)
-    draw = _Generator(_checked(templates), _recipe(recipe))
+    templates = default_templates() if templates is None else _checked(templates)
+    draw = _Generator(templates, _distorted_by(distortion))
     x_train, y_train = draw(n_train, seed, "train")
     x_test, y_test = draw(n_test, seed, "test")
     if label_noise:
         y_train = _moved(y_train, draw.n_classes, label_noise, stream(seed, "labels"))
-    if shuffle_positions:
-        order = stream(seed, "positions").permutation(SIGNAL_POINTS)
-        x_train, x_test = x_train[:, order], x_test[:, order]
     parts = (torch.from_numpy(part) for part in (x_train, y_train, x_test, y_test))
     return Dataset(*parts, n_classes=draw.n_classes, name="signals")
 
@@ -94,24 +79,20 @@ def default_templates() -> np.ndarray:
 
 
 def random_templates(n_classes: int, seed: int = 0) -> np.ndarray:
-    """As many random smooth shapes, (n_classes, 12): other tasks of the same kind.
-
-    Taught in: 05_transfer_learning
-    """
-    check.integer("n_classes", n_classes, 2)
-    check.integer("seed", seed, 0)
+    """As many random smooth shapes, (n_classes, 12): other tasks of the same kind."""
     return _shapes(np.random.default_rng(seed).standard_normal((n_classes, N_HARMONICS)))
 
 
 class _Generator:
     """Draws samples: the stretched templates and the linear maps are made once."""
 
-    def __init__(self, templates: np.ndarray, recipe: Recipe):
-        self.recipe, self.n_classes = recipe, len(templates)
+    def __init__(self, templates: np.ndarray, distortion: dict):
+        self.distortion, self.n_classes = distortion, len(templates)
         stretches = [_stretch(padding) for padding in range(PADDING[0], PADDING[1] + 1)]
         self.lines = np.stack([templates @ s.T for s in stretches]).astype(np.float32)  # (P, K, W)
         self.inside = np.stack([(s > 1e-9).any(axis=1) for s in stretches])  # (P, W)
-        self.smooth = _smoothing(LINE_POINTS, NOISE_WIDTH).T.astype(np.float32)
+        smoothing = gaussian_filter1d(np.eye(LINE_POINTS), NOISE_WIDTH, axis=0, mode="reflect")
+        self.smooth = smoothing.T.astype(np.float32)
         self.read = _interpolation(LINE_POINTS, SIGNAL_POINTS).T.astype(np.float32)
         self.ramp = np.linspace(-0.5, 0.5, LINE_POINTS, dtype=np.float32)
         self.mean, self.std = 0.0, 1.0
@@ -129,42 +110,34 @@ class _Generator:
 
     def _chunk(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One signal for each label, (n, 40)."""
-        recipe, n = self.recipe, len(labels)
+        by, n = self.distortion, len(labels)
         stretch = rng.integers(len(self.lines), size=n)
-        start = rng.integers(recipe.max_shift, size=n)[:, None]
+        start = rng.integers(by["max_shift"], size=n)[:, None]
         where = (np.arange(LINE_POINTS) - start) % LINE_POINTS
-        size = 1 + recipe.scale * (rng.random((n, 1), dtype=np.float32) - 0.5)
-        tilt = recipe.shear * (rng.random((n, 1), dtype=np.float32) - 0.5)
+        size = 1 + by["scale"] * (rng.random((n, 1), dtype=np.float32) - 0.5)
+        tilt = by["shear"] * (rng.random((n, 1), dtype=np.float32) - 0.5)
         noise, grain = rng.standard_normal((2, n, LINE_POINTS), dtype=np.float32)
         shape = size * self.lines[stretch[:, None], labels[:, None], where]
-        around = recipe.corr_noise * noise @ self.smooth
+        around = by["corr_noise"] * noise @ self.smooth
         line = np.where(self.inside[stretch[:, None], where], shape, around)
-        return (line + recipe.iid_noise * grain - tilt * self.ramp) @ self.read
+        return (line + by["iid_noise"] * grain - tilt * self.ramp) @ self.read
 
 
-def _checked(templates: np.ndarray | None) -> np.ndarray:
-    if templates is None:
-        return default_templates()
-    try:
-        rows = np.asarray(templates, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError("templates: they must be an array of numbers.") from error
-    if rows.ndim != 2 or rows.shape[1] != TEMPLATE_POINTS or len(rows) < 2:
-        raise ValueError(
-            f"templates of shape {rows.shape}: they must be (K, {TEMPLATE_POINTS}), a row for "
-            f"each of K >= 2 classes. Resample each shape to {TEMPLATE_POINTS} points."
-        )
-    if not (np.isfinite(rows).all() and rows.any()):
-        raise ValueError(
-            "templates hold nan or infinity, or only zeros: draw a shape for each class."
-        )
+def _checked(templates: np.ndarray) -> np.ndarray:
+    rows = np.asarray(templates, dtype=np.float64)
+    right = rows.ndim == 2 and rows.shape[1] == TEMPLATE_POINTS and len(rows) > 1
+    if not (right and np.isfinite(rows).all() and rows.any()):
+        allowed = f"(K, {TEMPLATE_POINTS}) finite numbers, a row for each of K > 1 classes"
+        check.refuse("templates of shape", rows.shape, allowed)
     return rows
 
 
-def _recipe(fields: dict) -> Recipe:
-    for name in fields:
-        check.one_of("recipe field", name, tuple(Recipe.__dataclass_fields__))
-    return Recipe(**fields)
+def _distorted_by(changes: dict) -> dict:
+    for name, value in changes.items():
+        check.one_of("distortion", name, tuple(DISTORTION))
+        check.number(name, value, above=False)
+    check.integer("max_shift", changes.get("max_shift", 1), 1, LINE_POINTS)
+    return DISTORTION | changes
 
 
 def _moved(y: np.ndarray, n_classes: int, rate: float, rng: np.random.Generator) -> np.ndarray:
@@ -191,15 +164,3 @@ def _interpolation(n_in: int, n_out: int) -> np.ndarray:
     """The matrix of linear interpolation from n_in to n_out points, (n_out, n_in)."""
     at = np.linspace(0, n_in - 1, n_out)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n_in)))
-
-
-def _smoothing(n: int, width: float) -> np.ndarray:
-    """The matrix of a Gaussian filter whose borders are mirrors, (n, n)."""
-    reach = np.arange(-round(4 * width), round(4 * width) + 1)
-    kernel = np.exp(-0.5 * (reach / width) ** 2)
-    at = (np.arange(n)[:, None] + reach) % (2 * n)
-    matrix = np.zeros((n, n))
-    np.add.at(
-        matrix, (np.arange(n)[:, None], np.minimum(at, 2 * n - 1 - at)), kernel / kernel.sum()
-    )
-    return matrix

@@ -41,7 +41,6 @@ class Text:
         """Training inputs and targets from random places: y is x one byte later.
 
         Shapes: x (B, T) int64, y (B, T) int64
-        Raises: ValueError where `context` does not fit into the text.
         """
         check.integer("batch_size", batch_size)
         last = len(self.train) - check.integer("context", context, 1, len(self.train) - 1)
@@ -56,17 +55,14 @@ class Text:
         With `n_batches`, so many of them, spread evenly over the text; else all that are full.
 
         Shapes: each x (B, T) int64, y (B, T) int64
-        Raises: ValueError where the text is too short for the batches asked for.
         """
         check.integer("batch_size", batch_size)
         n_windows = (len(self.val) - 1) // check.integer("context", context, 1, len(self.val) - 1)
         fit = n_windows // batch_size
         n_batches = max(fit, 1) if n_batches is None else check.integer("n_batches", n_batches)
         if n_batches > fit:
-            raise ValueError(
-                f"n_batches={n_batches}: {len(self.val):,} validation bytes hold {fit} batches of "
-                f"{batch_size} x {context}. Ask for fewer or smaller batches."
-            )
+            allowed = f"at most {fit}, as {len(self.val):,} validation bytes hold no more"
+            check.refuse("n_batches", n_batches, allowed, "ask for fewer or smaller batches")
         picked = torch.arange(n_batches * batch_size) * n_windows // (n_batches * batch_size)
         return [_windows(self.val, rows * context, context) for rows in picked.split(batch_size)]
 
@@ -87,13 +83,8 @@ def text(n_bytes: int | None = None, seed: int = 0, source: str = "auto") -> Tex
     of Python, so no loss on it is exact. A file is trained on or validated on, never both; `seed`
     orders the training files. `"synthetic"` is an invented language of any length, the same
     everywhere for one seed. `"auto"` is the first where it is found, else the second and a warning.
-
-    Raises: ValueError for an argument out of its bounds, and where `"stdlib"` is asked for though
-    this Python comes without its sources.
-    Taught in: 02_scaling_laws
     """
     check.one_of("source", source, ("auto", "stdlib", "synthetic"))
-    check.integer("seed", seed, 0)
     if n_bytes is not None:
         check.integer("n_bytes", n_bytes)
     root = Path(sysconfig.get_paths()["stdlib"])
@@ -103,7 +94,7 @@ def text(n_bytes: int | None = None, seed: int = 0, source: str = "auto") -> Tex
         return _from_files(root, files, n_bytes, seed)
     missing = f"only {found_bytes / 1e6:.1f} MB of Python sources in the library of this Python"
     if source == "stdlib":
-        raise ValueError(f"source='stdlib': {missing}. Use source='synthetic'.")
+        check.refuse("source", source, "another one", f"{missing}: use source='synthetic'")
     if source == "auto":
         warnings.warn(f"{missing}: going on with source='synthetic'.", stacklevel=2)
     return _invented(n_bytes or SYNTHETIC_BYTES, seed)

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+import sweeps
 from modelscale import count
-from modelscale.exercises import vertical_scaling
+from modelscale.course import Sweep, vertical_scaling
+from test_machine import FLAT
 
 
 def flops(depth, width, batch):
@@ -60,3 +62,22 @@ WRONG = {
     },
     vertical_scaling.check_suspect: dict(zip("abde", "abde", strict=True)),
 }
+
+
+def EXPLORER():
+    """The stored sweep, beside a machine that was made up."""
+    path = sweeps.path("vertical_scaling")
+    return vertical_scaling.vertical_explorer(Sweep(path, "kind", "n", "depth", "width"), FLAT)
+
+
+SHOWN = [  # what notebook and solutions say
+    (
+        {"kind": "plain", "depth": 2, "width": 32, "n": 2000},
+        ["2.7 k parameters; 844 kFLOP, 72.9 kB", "Test accuracy 0.53", "training 0.80"],
+    ),
+    ({"kind": "plain", "depth": 8, "width": 32, "n": 2000}, "(0.45 to 0.45)"),
+    ({"kind": "residual", "depth": 8, "width": 32, "n": 2000}, "(0.48 to 0.53)"),
+    ({"kind": "plain", "depth": 16, "width": 8, "n": 2000}, "Test accuracy 0.26"),
+    ({"kind": "plain", "depth": 16, "width": 8, "n": 32000}, "Test accuracy 0.26"),
+    ({"kind": "plain", "depth": 1, "width": 32, "n": 32000}, ["451 kFLOP", "Test accuracy 0.60"]),
+]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from modelscale.exercises import your_machine
+from modelscale.course import your_machine
+from test_machine import FLAT
 
 RIGHT = {
     your_machine.check_intensity: [
@@ -46,3 +47,17 @@ WRONG = {
     },
     your_machine.check_lying_benchmark: dict(zip("acde", "acde", strict=True)),
 }
+
+
+def EXPLORER():
+    """On a machine of 10 GFLOP/s, 1 GB/s and 10 µs an operation."""
+    return your_machine.roofline_explorer(FLAT)
+
+
+SHOWN = [
+    ({"kind": "matrix x matrix", "n": 8}, [": 1.02 kFLOP, 768 B, 1.33 FLOP", "11 µs", "overhead"]),
+    ({"kind": "matrix x matrix", "n": 512}, ["268 MFLOP, 3.15 MB, ", "27 ms", "by arithmetic"]),
+    ({"kind": "matrix x vector", "n": 1024}, ["0.499 FLOP/byte", "4.2 ms", "bound by memory"]),
+    ({"kind": "addition", "n": 16}, [": 256 FLOP, 3.07 kB", "13 µs, 0.0196 GFLOP/s", "overhead"]),
+    ({"kind": "addition", "n": 4096}, ["0.0833 FLOP/byte", "200 ms", "bound by memory"]),
+]
