@@ -10,10 +10,7 @@ from typing import NoReturn
 
 
 def integer(name: str, value, low: int = 1, high: int | None = None, remedy: str = "") -> int:
-    """`value` as an int between `low` and `high`, both included.
-
-    Raises: ValueError if it is not a whole number, or out of bounds.
-    """
+    """`value` as an int between `low` and `high`, both included."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         allowed = f"a whole number of at least {low}" + (
@@ -24,10 +21,7 @@ def integer(name: str, value, low: int = 1, high: int | None = None, remedy: str
 
 
 def number(name: str, value, low: float = 0.0, above: bool = True, remedy: str = "") -> float:
-    """`value` as a finite float above `low` (or at least `low`, with `above=False`).
-
-    Raises: ValueError if it is not a finite number, or too small.
-    """
+    """`value` as a finite float above `low` (or at least `low`, with `above=False`)."""
     real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not real or value < low or (above and value == low):
         allowed = f"a finite number {'above' if above else 'of at least'} {low:g}"
@@ -36,10 +30,7 @@ def number(name: str, value, low: float = 0.0, above: bool = True, remedy: str =
 
 
 def one_of(name: str, value, allowed, remedy: str = ""):
-    """`value`, where it is one of `allowed`.
-
-    Raises: ValueError otherwise.
-    """
+    """`value`, where it is one of `allowed`."""
     try:
         found = value in allowed
     except (TypeError, ValueError, RuntimeError):  # unhashable, or an array
@@ -51,10 +42,7 @@ def one_of(name: str, value, allowed, remedy: str = ""):
 
 
 def divides(part_name: str, part: int, whole_name: str, whole: int, remedy: str = "") -> int:
-    """`part`, where `whole` is a multiple of it.
-
-    Raises: ValueError otherwise.
-    """
+    """`part`, where `whole` is a multiple of it."""
     if whole % part:
         divisors = [k for k in range(1, min(whole, 4096) + 1) if whole % k == 0]
         near = sorted(sorted(divisors, key=lambda k: abs(k - part))[:3])

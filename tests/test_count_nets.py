@@ -20,8 +20,9 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SMALL = st.integers(1, 40)
 
 
-def test_counting_loads_no_torch():
-    code = "import sys, modelscale.count; assert 'torch' not in sys.modules, 'torch was loaded'"
+def test_what_counts_plans_and_launches_loads_no_torch():
+    code = "import sys, modelscale.count, modelscale.laws, modelscale.parallel\n"
+    code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -111,10 +111,10 @@ def test_an_interrupted_import_is_completed_first(monkeypatch):
 
 def test_after_start_no_interrupt_can_break_torch():
     code = (
-        "import sys, modelscale; modelscale.start('00_your_machine')\n"
-        "before = set(sys.modules)\n"
+        "import sys, modelscale\n"
         "from modelscale import count, models; from modelscale.train.loop import make_optimizer\n"
         "from modelscale.train import Recipe\n"
+        "modelscale.start('00_your_machine'); before = set(sys.modules)\n"
         "net = models.build(count.MLP(1, 4))\n"
         "make_optimizer(net.parameters(), Recipe()); net(__import__('torch').ones(1, 40))\n"
         "late = {m.split('.')[0] for m in set(sys.modules) - before} - {'modelscale'}\n"
