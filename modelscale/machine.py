@@ -197,9 +197,6 @@ def _interpolate(table, x):
     return float(np.exp(np.interp(np.log(x), sizes, rates)))
 
 
-interpolate = _interpolate  # until 08_data_parallel interpolates by itself
-
-
 def _product_rates(dtype, device, seconds):
     """[[n, FLOP/s], ...] in ascending n, as far as one product takes less than PRODUCT_LIMIT_S."""
     rates = []
