@@ -94,7 +94,7 @@ def text(n_bytes: int | None = None, seed: int = 0, source: str = "auto") -> Tex
         return _from_files(root, files, n_bytes, seed)
     missing = f"only {found_bytes / 1e6:.1f} MB of Python sources in the library of this Python"
     if source == "stdlib":
-        check.refuse("source", source, "another one", f"{missing}: use source='synthetic'")
+        check.refuse("source", source, "'synthetic'", missing)
     if source == "auto":
         warnings.warn(f"{missing}: going on with source='synthetic'.", stacklevel=2)
     return _invented(n_bytes or SYNTHETIC_BYTES, seed)
