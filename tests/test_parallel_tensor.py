@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modelscale import count, models, parallel
+from modelscale.models.gpt import _rotary_table
 from modelscale.parallel import operators, tensor, traffic, vocabulary
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # ranks need not import pytest
@@ -77,7 +78,7 @@ def check_part(part_of, sequence):
             BATCH, TOKENS, shape.d_model, generator=torch.Generator().manual_seed(3)
         )
         dense_x.requires_grad_()
-        rotary = models.rotary_table(shape)[:, :TOKENS] if shape.positions == "rotary" else None
+        rotary = _rotary_table(shape)[:, :TOKENS] if shape.positions == "rotary" else None
         extra = () if isinstance(dense, models.FeedForward) else (rotary,)
         dense_y = dense(dense_x, *extra)
         weights = torch.linspace(-1, 1, dense_y.numel()).view_as(dense_y)

@@ -102,7 +102,6 @@ def test_nothing_is_kept_where_no_gradient_is_asked_for():
     net, tokens = models.build(GPTS[0]).for_training("full"), torch.randint(61, (2, 8))
     plain = models.build(GPTS[0])
     assert evaluate(net, tokens, tokens) == evaluate(plain, tokens, tokens)
-    assert torch.equal(models.generate(net, tokens, 4), models.generate(plain, tokens, 4))
 
 
 @pytest.mark.parametrize(

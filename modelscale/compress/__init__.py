@@ -1,24 +1,21 @@
 """Smaller and faster copies of a trained network: quantised, pruned, factored, distilled."""
 
-from ..models import counted_flops as forward_flops
-from .cost import model_bytes
+from .cost import forward_s, model_bytes
 from .distil import distil
 from .int8 import Int8Linear, int8
 from .low_rank import low_rank
-from .prune import SparseLinear, prune, sparse
-from .quantise import quantise, round_trip, scales
+from .prune import prune, sparse
+from .quantise import InHalf, quantise
 
 __all__ = [
+    "InHalf",
     "Int8Linear",
-    "SparseLinear",
     "distil",
-    "forward_flops",
+    "forward_s",
     "int8",
     "low_rank",
     "model_bytes",
     "prune",
     "quantise",
-    "round_trip",
-    "scales",
     "sparse",
 ]

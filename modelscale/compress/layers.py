@@ -5,49 +5,40 @@ import copy
 from torch import nn
 from torch.nn.utils import parametrize
 
+from .. import check
 
-def weighted(model) -> dict[str, nn.Module]:
+
+def weighted(model: nn.Module) -> dict[str, nn.Module]:
     """{name: layer} of the linear maps and convolutions, without a head tied to the embedding.
 
-    Raises: ValueError if there is none.
+    Raises: ValueError if there is none, or if weights are computed anew at every use.
     """
     if any(parametrize.is_parametrized(part) for part in model.modules()):
-        raise ValueError(
-            "model has an anchor: it must be a plain network here, as its weights are computed anew"
-            " at every use. Call transfer.release(model) first."
-        )
+        kind = "a network with plain weights, without an anchor"
+        check.refuse("model", type(model).__name__, kind, "release it first")
     tied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and id(module.weight) not in tied
-    }
-    return _some(found, model, "a linear map or a convolution")
+    kinds = nn.Linear | nn.Conv1d | nn.Conv2d
+    return _some(model, lambda m: isinstance(m, kinds) and id(m.weight) not in tied)
 
 
-def linear(model) -> dict[str, nn.Linear]:
-    """{name: layer} of the linear maps among `weighted`.
-
-    Raises: ValueError if there is none.
-    """
-    found = {name: m for name, m in weighted(model).items() if isinstance(m, nn.Linear)}
-    return _some(found, model, "a linear map")
+def linear(model: nn.Module) -> dict[str, nn.Linear]:
+    """{name: layer} of the linear maps among `weighted`."""
+    chosen = list(weighted(model).values())
+    return _some(model, lambda m: isinstance(m, nn.Linear) and m in chosen)
 
 
-def replaced(model, change, names):
-    """A copy of `model` in which each layer named is what `change(name, layer)` makes of it."""
+def replaced(model: nn.Module, change, names) -> nn.Module:
+    """A copy of `model` in which each layer named is what `change(layer)` makes of it."""
     new = copy.deepcopy(model)
     for name in names:
-        parent, _, leaf = name.rpartition(".")
-        holder = new.get_submodule(parent)
-        holder._modules[leaf] = change(name, holder._modules[leaf])
+        new.set_submodule(name, change(new.get_submodule(name)))
     return new
 
 
-def _some(found, model, kind):
+def _some(model, wanted):
+    found = {name: module for name, module in model.named_modules() if wanted(module)}
     if not found:
-        raise ValueError(
-            f"model is a {type(model).__name__} without {kind}: it must have one of its own."
-            " Compress the network itself, before int8 or sparse replaced its layers."
-        )
+        kind = "a network with linear maps or convolutions of its own"
+        remedy = "compress the network itself, before int8 or sparse replaced its layers"
+        check.refuse("model", type(model).__name__, kind, remedy)
     return found

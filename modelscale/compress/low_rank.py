@@ -7,43 +7,36 @@ from .. import check
 from .layers import linear, replaced
 
 
-def low_rank(model, rank: int, keep: tuple[str, ...] = ()):
+def low_rank(model: nn.Module, rank: int) -> nn.Module:
     """A copy of `model` with each linear map as two: n_in -> rank -> n_out, from its SVD.
 
     No pair of this rank is nearer to the old weights (in the sum of squares). Maps for which a pair
-    has more weights than the one it replaces stay, as do those named in `keep`: a pair pays below
-    rank n_in n_out / (n_in + n_out). The copy can be trained by `fit`, which still counts the
-    FLOPs of the old shape; `models.counted_flops` counts these.
+    has more weights than the one it replaces stay. The copy can be trained by `fit`, which still
+    counts the FLOPs of the old shape; `models.counted_flops` counts these.
 
-    Raises: ValueError for a rank at which no map gets smaller, or a name that is not there.
     Source: Eckart and Young 1936; Denton 2014 (Exploiting linear structure), section 3.
-    Taught in: 07_efficiency.
     """
-    layers = linear(model)
-    for name in keep:
-        check.one_of("keep", name, tuple(layers))
-    most = {name: _largest_rank(layer) for name, layer in layers.items() if name not in keep}
+    most = {name: _largest_rank(layer) for name, layer in linear(model).items()}
     remedy = "above it a pair of factors has more weights than the map it replaces"
-    check.integer("rank", rank, 1, max(most.values(), default=1), remedy)
+    check.integer("rank", rank, 1, max(most.values()), remedy)
     names = [name for name, largest in most.items() if rank <= largest]
-    return replaced(model, lambda name, layer: _pair(layer, rank), names)
+    return replaced(model, lambda layer: _pair(layer, rank), names)
 
 
-def _largest_rank(layer) -> int:
+def _largest_rank(layer):
     """The largest rank at which a pair of factors has fewer weights than the map."""
     n_out, n_in = layer.weight.shape
     return (n_in * n_out - 1) // (n_in + n_out)
 
 
 @torch.no_grad()
-def _pair(layer, rank) -> nn.Sequential:
+def _pair(layer, rank):
     n_out, n_in = layer.weight.shape
     u, s, vh = torch.linalg.svd(layer.weight, full_matrices=False)
     root = s[:rank].sqrt()
-    first, second = (
-        nn.utils.skip_init(nn.Linear, n_in, rank, bias=False),  # no random numbers are drawn
-        nn.utils.skip_init(nn.Linear, rank, n_out, bias=layer.bias is not None),
-    )
+    # skip_init: no random numbers are drawn
+    first = nn.utils.skip_init(nn.Linear, n_in, rank, bias=False)
+    second = nn.utils.skip_init(nn.Linear, rank, n_out, bias=layer.bias is not None)
     first.weight.copy_(root[:, None] * vh[:rank])
     second.weight.copy_(u[:, :rank] * root)
     if layer.bias is not None:

@@ -5,7 +5,6 @@ modules count with it, and `modelscale.models.build` makes the network.
 """
 
 from .communication import sent_bytes, tensor_parallel_bytes
-from .generation import generate_flops
 from .memory import activation_bytes, kv_cache_bytes, saved_bytes, state_bytes
 from .nets import MLP, ConvNet, mlp_params
 from .shapes import ConvNet2d, MixtureMLP
@@ -18,7 +17,6 @@ __all__ = [
     "MixtureMLP",
     "Transformer",
     "activation_bytes",
-    "generate_flops",
     "kv_cache_bytes",
     "mlp_params",
     "saved_bytes",

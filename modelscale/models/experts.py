@@ -3,8 +3,6 @@
 Legend: B batch, T tokens, C channels, N = B T tokens in all, E experts, k chosen by each token.
 """
 
-import contextlib
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -18,9 +16,7 @@ class Mixture(nn.Module):
     A chosen expert counts by its probability: among the k chosen for k > 1 (Shazeer 2017, equations
     1, 3 and 5, without the noise), among all for k = 1 (Fedus 2022, equation 2), where a share
     among the chosen would always be 1 and teach the router nothing. No expert has a capacity
-    limit, so no token is dropped. `balance` is the weight of `balance_loss` in training.
-
-    Taught in: 07_efficiency.
+    limit, so no token is dropped. `balance` is the weight of the balance loss in training.
     """
 
     def __init__(self, shape: count.Transformer | count.MixtureMLP, experts):
@@ -34,20 +30,13 @@ class Mixture(nn.Module):
         tokens = x.flatten(0, -2)  # (B, T, C) -> (N, C)
         probabilities, weights, chosen = self.route(tokens)
         order = chosen.flatten().argsort(stable=True)  # the N k choices, expert by expert
-        sizes = self._sizes(chosen)
-        parts = tokens.index_select(0, order // self.active).split(sizes)  # E times (its own, C)
+        parts = tokens.index_select(0, order // self.active).split(self._sizes(chosen))
         y = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
         y = y.index_select(0, order.argsort()).view(*chosen.shape, -1)  # (N k, C) -> (N, k, C)
         y = (weights.unsqueeze(-1).to(y.dtype) * y).sum(1).view(x.shape)
         if self.balance and torch.is_grad_enabled():
-            y = WithLoss.apply(y, self.balance * balance_loss(probabilities, chosen))
+            y = _WithLoss.apply(y, self.balance * _balance_loss(probabilities, chosen))
         return y
-
-    def _sizes(self, chosen):
-        """How many choices fall on each expert; where nothing is computed, all on the first."""
-        if chosen.is_meta:
-            return [chosen.numel()] + [0] * (len(self.experts) - 1)
-        return torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
 
     def route(self, tokens):
         """Probabilities of all experts, weights and numbers of the chosen ones.
@@ -61,8 +50,22 @@ class Mixture(nn.Module):
             weights = weights / weights.sum(-1, keepdim=True)
         return probabilities, weights, chosen
 
+    def _sizes(self, chosen):
+        """How many choices fall on each expert; where nothing is computed, all on the first."""
+        if chosen.is_meta:
+            return [chosen.numel()] + [0] * (len(self.experts) - 1)
+        return torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
 
-def balance_loss(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+
+def weigh_balance(model: nn.Module, balance: float) -> None:
+    """Tell every mixture in `model` how much its balance loss weighs."""
+    check.number("balance", balance, above=False)
+    for part in model.modules():
+        if isinstance(part, Mixture):
+            part.balance = balance
+
+
+def _balance_loss(probabilities, chosen):
     """Switch's auxiliary loss of one layer: 1 where all experts get as much, E where one gets all.
 
     E times the sum of each expert's load times its mean probability. The load has no gradient,
@@ -70,36 +73,13 @@ def balance_loss(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Ten
 
     Shapes: probabilities (N, E), chosen (N, k) -> ()
     Source: Fedus 2022 (Switch transformers), equations 4 to 6, for any k.
-    Taught in: 07_efficiency.
     """
     n_expert = probabilities.shape[-1]
-    return n_expert * (_load(chosen, n_expert) * probabilities.mean(0)).sum()
+    load = F.one_hot(chosen.flatten(), n_expert).float().mean(0)
+    return n_expert * (load * probabilities.mean(0)).sum()
 
 
-@torch.no_grad()
-def expert_load(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """The share of the choices of `tokens` that falls on each expert; a layer's shares add up to 1.
-
-    Of a `MixtureMLP`, the tokens are samples.
-    Shapes: tokens (B, T) or (B, n_in) -> (n_layer, n_expert)
-    Raises: ValueError for a model without experts.
-    Taught in: 07_efficiency.
-    """
-    check.integer("n_expert", model.shape.n_expert, low=2, remedy="build a shape with experts")
-    loads = []
-
-    def note(mixture, inputs, _):
-        chosen = mixture.route(inputs[0].flatten(0, -2))[2]
-        loads.append(_load(chosen, model.shape.n_expert))
-
-    with contextlib.ExitStack() as hooks:
-        for block in model.blocks:
-            hooks.enter_context(block.mlp.register_forward_hook(note))
-        model(tokens)
-    return torch.stack(loads)
-
-
-class WithLoss(torch.autograd.Function):
+class _WithLoss(torch.autograd.Function):
     """`y` unchanged; the backward pass goes down `loss`, too, as if it were added to the model's.
 
     So a layer inside the network has a loss of its own, and nothing need be carried out of it.
@@ -113,7 +93,3 @@ class WithLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         return gradient, gradient.new_ones((), dtype=ctx.dtype)
-
-
-def _load(chosen, n_expert):
-    return F.one_hot(chosen.flatten(), n_expert).float().mean(0)

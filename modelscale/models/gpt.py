@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .. import check, count
-from .experts import Mixture
+from .cache import Cache
+from .experts import Mixture, weigh_balance
 
 ROTARY_BASE = 10_000.0  # the slowest pair turns once in about 2 pi x this many tokens (Su 2021)
 
@@ -20,10 +21,9 @@ ROTARY_BASE = 10_000.0  # the slowest pair turns once in about 2 pi x this many 
 class GPT(nn.Module):
     """A decoder-only transformer, norms before each half block: (B, T) -> (B, T, V).
 
-    Above one expert, each MLP is a `Mixture`. With a `generate.Cache`, `tokens` continue those in
-    it. `for_training` says how the blocks train.
+    Above one expert, each MLP is a `Mixture`. With a `Cache`, `tokens` continue those in it.
+    `for_training` says how the blocks train.
 
-    Raises: ValueError (in forward) for more tokens than the context.
     Source: Radford 2019 (GPT-2), with its scaling of residual layers; 0.02 as in its released code,
     here for positions, too (there 0.01).
     """
@@ -35,7 +35,7 @@ class GPT(nn.Module):
         self.embed = nn.Embedding(shape.vocab_size, shape.d_model)
         learned = shape.positions == "learned"
         self.position = nn.Embedding(shape.context, shape.d_model) if learned else None
-        rotary = rotary_table(shape) if shape.positions == "rotary" else None
+        rotary = _rotary_table(shape) if shape.positions == "rotary" else None
         self.register_buffer("rotary", rotary, persistent=False)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.norm = _norm(shape)
@@ -44,27 +44,22 @@ class GPT(nn.Module):
             self.head.weight = self.embed.weight
         self._init_weights()
 
-    def forward(self, tokens, cache=None):
+    def forward(self, tokens: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
         start = 0 if cache is None else cache.used
         end = start + tokens.shape[1]
-        if end > self.shape.context:
-            raise ValueError(
-                f"tokens has {end} in a sequence: at most context={self.shape.context} are"
-                " allowed. Cut them into shorter sequences, or build with a longer context."
-            )
+        remedy = "cut them into shorter sequences, or build with a longer context"
+        check.integer("tokens in a sequence", end, high=self.shape.context, remedy=remedy)
         x = self.embed(tokens)  # (B, T) -> (B, T, C)
         if self.position is not None:
             x = x + self.position.weight[start:end]
         rotary = None if self.rotary is None else self.rotary[:, start:end]
         recomputes = self.recompute == "full" and torch.is_grad_enabled()
         if recomputes and cache is not None:
-            raise ValueError(
-                "recompute='full': with a cache it must be 'none', as the second pass would fill it"
-                " again. Generate under torch.no_grad(), as models.generate does."
-            )
+            remedy = "the second pass would fill it again; generate under torch.no_grad()"
+            check.refuse("recompute", "full", "'none' with a cache", remedy)
         for i, block in enumerate(self.blocks):
             if recomputes:
-                x = recomputed(block, x, rotary)
+                x = _recomputed(block, x, rotary)
             else:
                 x = block(x, rotary, cache=None if cache is None else cache.layers[i])
         return to_logits(self.norm, self.head, x)
@@ -75,14 +70,10 @@ class GPT(nn.Module):
         `recompute="full"` keeps only the input of each block for the backward pass, which computes
         the rest again; `balance` weighs the balance loss of its mixtures of experts.
 
-        Raises: ValueError for another `recompute`, or a `balance` below 0.
         Source: Chen 2016 (Training deep nets with sublinear memory cost), section 4.
-        Taught in: 07_efficiency.
         """
         self.recompute = check.one_of("recompute", recompute, ("none", "full"))
-        check.number("balance", balance, above=False)
-        for block in self.blocks if self.shape.n_expert > 1 else ():
-            block.mlp.balance = balance
+        weigh_balance(self, balance)
         return self
 
     def _init_weights(self):
@@ -128,8 +119,9 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(k, v)
         new, total = q.shape[2], k.shape[2]
-        mask = None if new in (1, total) else later_hidden(new, total, q.device)
-        y = attend(q, k, v, mask, is_causal=new == total, scale=self.scale)
+        seen = torch.ones(new, total, dtype=torch.bool, device=q.device).tril(total - new)
+        mask = None if new in (1, total) else seen
+        y = _attend(q, k, v, mask, is_causal=new == total, scale=self.scale)
         return self.out(y.transpose(1, 2).flatten(2))  # (B, H, T, Q) -> (B, T, C)
 
     def logits(self, x, rotary=None):
@@ -146,7 +138,7 @@ class Attention(nn.Module):
             parts = qkv.split(self.heads, dim=2)
         else:
             qk, v = qkv.split((n_q + n_k, n_v), dim=2)
-            parts = *rotate(qk, rotary).split((n_q, n_k), dim=2), v
+            parts = *_rotate(qk, rotary).split((n_q, n_k), dim=2), v
         return [part.transpose(1, 2) for part in parts]
 
 
@@ -167,7 +159,7 @@ class FeedForward(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
-def attend(q, k, v, mask=None, **options) -> torch.Tensor:
+def _attend(q, k, v, mask=None, **options):
     """torch's fused attention, keys and values shared by groups of query heads where fewer.
 
     In mixed precision on a CPU it computes in float32: there torch's backward pass in bfloat16
@@ -196,16 +188,8 @@ def to_logits(norm: nn.Module, head: nn.Module, x: torch.Tensor) -> torch.Tensor
         return head(norm(x))
 
 
-def later_hidden(new: int, total: int, device=None) -> torch.Tensor:
-    """Whom each of the `new` last of `total` tokens may look at: (new, total), True for yes."""
-    return torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)
-
-
-def recomputed(block: nn.Module, x: torch.Tensor, rotary: torch.Tensor | None) -> torch.Tensor:
-    """`block(x, rotary)`, of which only `x` is kept for the backward pass.
-
-    Shapes: (B, T, C) -> (B, T, C)
-    """
+def _recomputed(block, x, rotary):
+    """`block(x, rotary)`, of which only `x` is kept for the backward pass."""
     # The whole block again, as the published counts have it: torch would leave out its last
     # product, which no gradient asks for. There is no dropout, so no random state to keep.
     return checkpoint(
@@ -213,7 +197,7 @@ def recomputed(block: nn.Module, x: torch.Tensor, rotary: torch.Tensor | None) -
     )
 
 
-def rotary_table(shape: count.Transformer) -> torch.Tensor:
+def _rotary_table(shape):
     """Cosines and sines of each position's angles: (2, context, 1, Q/2).
 
     Source: Su 2021 (RoFormer), equation 15.
@@ -224,7 +208,7 @@ def rotary_table(shape: count.Transformer) -> torch.Tensor:
     return torch.stack((angles.cos(), angles.sin())).unsqueeze(2)
 
 
-def rotate(x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
+def _rotate(x, rotary):
     """Queries or keys turned by their position's angles: (B, T, H, Q) -> (B, T, H, Q).
 
     Source: Su 2021 (RoFormer), equation 34; pairs are numbers i and i + Q/2.

@@ -1,6 +1,6 @@
-"""The stored sweep behind notebook 07: what each way of saving costs in accuracy.
+"""The stored sweep behind notebooks 08 and 09: what each way of saving costs in accuracy.
 
-    python experiments/efficiency.py [--parts clock] [--out notebooks/results/efficiency.json]
+    python experiments/compression.py [--parts clock] [--out notebooks/results/compression.json]
 
 A network of three hidden layers, and smaller or faster ones made from it or trained in its place,
 on 20,000 signals. A seed stands for a draw of the signals and the networks trained on it. The
@@ -12,19 +12,88 @@ import argparse
 import functools
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from modelscale import compress, count, data, growth, latency, models
-from modelscale.compress.variants import BIG, Variant
+from modelscale import compress, count, data, growth, models, timing
 from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
-from modelscale.latency import latency_s, products_s
 from modelscale.train import Recipe, evaluate, fit
 
+
+@dataclass(frozen=True)
+class Variant:
+    """One network of the comparison: how it came to be, its size, and how it is stored and run.
+
+    `method` "alone" is trained from scratch, "longer" for as many FLOPs as the big network took,
+    "distilled" with a teacher; "narrowed", "low rank" and "pruned" are cut out of the big network
+    and trained on. `size` is the number of neurons a layer, the rank, the share of weights cut, or
+    the number of experts.
+    """
+
+    method: str
+    size: float
+    stored: str = "float32"
+
+    @property
+    def name(self) -> str:
+        """What a figure calls it: "narrowed 64", "alone 256, int8"."""
+        size = f"{self.size:.0%}" if self.method == "pruned" else f"{self.size:g}"
+        return f"{self.method} {size}" + ("" if self.stored == "float32" else f", {self.stored}")
+
+    @property
+    def shape(self):
+        """The shape that training begins with."""
+        if self.method == "experts":
+            return count.MixtureMLP(depth=1, d_model=64, d_ff=128, n_expert=int(self.size))
+        own = self.method in ("alone", "longer", "distilled")
+        return count.MLP(DEPTH, int(self.size) if own else BIG)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is made from a trained big network."""
+        return self.method in ("narrowed", "low rank", "pruned")
+
+    def cut(self, big: nn.Module) -> nn.Module:
+        """The part of `big` that is kept: not yet trained on, not yet stored."""
+        if self.method == "narrowed":
+            return growth.narrow(big, width=int(self.size))
+        if self.method == "low rank":
+            return compress.low_rank(big, int(self.size))
+        return compress.prune(big, self.size)
+
+    def store(self, model: nn.Module) -> nn.Module:
+        """`model` in the form in which it is kept and run: (B, n_in) -> (B, n_out), in float32.
+
+        No processor of today's laptops multiplies by 4-bit weights: those are computed in float32.
+        """
+        return {
+            "float32": lambda m: m,
+            "bfloat16": compress.InHalf,
+            "int8": compress.int8,
+            "4 bits": lambda m: compress.quantise(m, 4),
+            "sparse": compress.sparse,
+        }[self.stored](model)
+
+    def stored_bytes(self, stored: nn.Module) -> int:
+        """Bytes that `stored`, made by `store`, takes; 4-bit weights as two to a byte."""
+        size = compress.model_bytes(stored)
+        if self.stored != "4 bits":
+            return size
+        weights = [layer.weight for layer in compress.layers.weighted(stored).values()]
+        return size + sum(w.numel() // 2 + 4 * len(w) - 4 * w.numel() for w in weights)
+
+    def untrained(self, seed: int = 0) -> nn.Module:
+        """A network as large and as fast as this variant, its weights drawn: for the clock."""
+        model = models.build(self.shape, seed)
+        return self.store(self.cut(model) if self.is_cut else model)
+
+
+DEPTH, BIG = 3, 256  # hidden layers; neurons a layer of the network that is made smaller
 SAMPLES, FEW, TEST = 20_000, 2_000, 4_000
 SEEDS, TUNING_SEEDS = (0, 1, 2, 3, 4), (100, 101)
 HEAD_SEEDS = SEEDS[:3]  # of the head start, whose runs are long
@@ -49,11 +118,11 @@ VARIANTS = (
     *(Variant("pruned", share, s) for share in SHARES for s in ("float32", "sparse")),
     *(Variant("experts", n) for n in (1, 4, 8, 16)),
 )
-OUT = Path(__file__).parents[1] / "notebooks" / "results" / "efficiency.json"
+OUT = Path(__file__).parents[1] / "notebooks" / "results" / "compression.json"
 
 
 def main():
-    """Nothing: runs the sweep, or the parts of it that are asked for, and writes its result."""
+    """Run the sweep, or the parts of it that are asked for, and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
@@ -68,7 +137,7 @@ def main():
 
 
 def write(out, result) -> None:
-    """Nothing: writes the result, a line a row: it is read by people too."""
+    """Write the result, a line a row: it is read by people too."""
     tables = [
         name
         for name, rows in result.items()
@@ -100,7 +169,8 @@ def accuracies(_) -> dict:
         trained = [train(plain(variant), seed) for seed in SEEDS]
         stored = [variant.store(model) for model in trained]
         rows.append(
-            asdict(variant)
+            {"name": variant.name}
+            | asdict(variant)
             | {
                 "params": sum(p.numel() for p in trained[0].parameters()),
                 "bytes": variant.stored_bytes(stored[0]),
@@ -204,9 +274,7 @@ def head_start(result) -> dict:
 
 def lr_of(result, variant) -> Recipe:
     """The recipe of a variant, at the rate that was chosen for it."""
-    (cell,) = (
-        c for c in result["cells"] if Variant(c["method"], c["size"], c["stored"]) == variant
-    )
+    (cell,) = (c for c in result["cells"] if c["name"] == variant.name)
     return replace(RECIPE, lr=cell["lr"])
 
 
@@ -215,13 +283,32 @@ def clock(_) -> dict:
     networks, rows = {variant.name: variant.untrained() for variant in VARIANTS}, []
     for batch in BATCHES:
         x = torch.randn(batch, 40, generator=torch.Generator().manual_seed(0))
-        for name, seconds in latency_s(networks, x, ROUNDS).items():
+        for name, seconds in compress.forward_s(networks, x, ROUNDS).items():
             found = (float(f"{q:.3g}") for q in np.quantile(seconds, (0.1, 0.5, 0.9)))
             named = zip(("fast", "median", "slow"), found, strict=True)
             rows.append({"name": name, "batch": batch, **dict(named)})
     about = {"machine": describe_machine(), "date": time.strftime("%Y-%m-%d"), "rounds": ROUNDS}
-    products = {kind: float(f"{took:.3g}") for kind, took in products_s(256, 512, 512).items()}
-    return {"clock": about, "products": products, "passes": rows}
+    return {"clock": about, "products": products(), "passes": rows}
+
+
+@torch.inference_mode()
+def products() -> dict:
+    """Seconds of a 256 x 512 by 512 x 512 product in each kind of number there is.
+
+    In integers it is computed twice: as `compress.int8` does, its rounding of the inputs included,
+    and by the bare product that torchao's eager path calls (no public name, so it may be missing).
+    """
+    x, layer = torch.randn(256, 512), nn.Linear(512, 512)
+    half, whole = compress.InHalf(layer), compress.Int8Linear(layer)
+    x8, w8 = (torch.randint(-127, 128, t.shape, dtype=torch.int8) for t in (x, layer.weight.T))
+    ways = {
+        "float32": lambda: layer(x),
+        "bfloat16": lambda: half(x),
+        "int8, torch.ops.quantized": lambda: whole(x),
+    }
+    if hasattr(torch, "_int_mm"):
+        ways["int8, torch._int_mm"] = lambda: torch._int_mm(x8, w8)
+    return {kind: float(f"{timing.wall_s(way):.3g}") for kind, way in ways.items()}
 
 
 def compiled(_) -> dict:
@@ -233,11 +320,12 @@ def compiled(_) -> dict:
             x = torch.randn(batch, 40, generator=torch.Generator().manual_seed(0))
             torch._dynamo.reset()
             begin = time.perf_counter()
-            with torch.compiler.config.patch(force_disable_caches=True):  # not an earlier run's
-                fast, why = latency.compiled(network, x)
+            fast = torch.compile(network)
+            no_caches = torch.compiler.config.patch(force_disable_caches=True)
+            with no_caches, torch.inference_mode():  # not an earlier run's
+                fast(x)
             row = {"width": width, "batch": batch, "compiling": round(time.perf_counter() - begin)}
-            assert fast is not None, why
-            taken = latency_s({"eager": network, "compiled": fast}, x, ROUNDS)
+            taken = compress.forward_s({"eager": network, "compiled": fast}, x, ROUNDS)
             rows.append(row | {k: float(f"{np.median(v):.3g}") for k, v in taken.items()})
     return {"compiled": {"machine": describe_machine(), "rounds": ROUNDS, "rows": rows}}
 
