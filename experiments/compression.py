@@ -299,7 +299,7 @@ def products() -> dict:
     and by the bare product that torchao's eager path calls (no public name, so it may be missing).
     """
     x, layer = torch.randn(256, 512), nn.Linear(512, 512)
-    half, whole = compress.InHalf(layer), compress.Int8Linear(layer)
+    half, whole = compress.InHalf(layer), compress.int8(nn.Sequential(layer))
     x8, w8 = (torch.randint(-127, 128, t.shape, dtype=torch.int8) for t in (x, layer.weight.T))
     ways = {
         "float32": lambda: layer(x),

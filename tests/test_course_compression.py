@@ -115,7 +115,7 @@ def test_what_nobody_beats():
     assert list(compression.unbeaten(cost, value)) == [True, True, True, False, True, False]
 
 
-@pytest.mark.parametrize("ms", [0.05, 0.1, 50])
+@pytest.mark.parametrize("ms", [0.05, 0.1, 10])
 @pytest.mark.parametrize("mb", [0.005, 0.1, 5])
 @pytest.mark.parametrize("longer", ["counted in", "left out"])
 def test_full_marks_are_below_both_limits_and_the_ring_is_the_best_of_them(stored, ms, mb, longer):

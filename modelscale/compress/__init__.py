@@ -2,14 +2,13 @@
 
 from .cost import forward_s, model_bytes
 from .distil import distil
-from .int8 import Int8Linear, int8
+from .int8 import int8
 from .low_rank import low_rank
 from .prune import prune, sparse
 from .quantise import InHalf, quantise
 
 __all__ = [
     "InHalf",
-    "Int8Linear",
     "distil",
     "forward_s",
     "int8",

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from .. import check
 from ..train import Recipe
-from ..train.loop import make_optimizer, prepare, sample_order, set_lr
+from ..train.loop import prepare, sample_order
+from ..train.parameters import make_optimizer, set_lr
 
 
 def distil(student, teacher, data, recipe=None, temperature=2.0, share=0.5, seed=0) -> nn.Module:

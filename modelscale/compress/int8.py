@@ -32,10 +32,10 @@ def int8(model: nn.Module) -> nn.Module:
         kind = f"{layer.weight.dtype} on {layer.weight.device.type}"
         remedy = "the kernels know no other: take int8(model.float().cpu())"
         check.one_of(f"{name}.weight", kind, ("torch.float32 on cpu",), remedy)
-    return replaced(model, Int8Linear, layers)
+    return replaced(model, _Int8Linear, layers)
 
 
-class Int8Linear(nn.Module):
+class _Int8Linear(nn.Module):
     """x W^T + b with W in 8 bits: (..., n_in) -> (..., n_out)."""
 
     def __init__(self, layer: nn.Linear):

@@ -77,7 +77,5 @@ def _hold(weight, keep):
     """Set what is not kept to zero, in place, and hold its gradient there."""
     with torch.no_grad():
         weight.mul_(keep)
-    is_trained = weight.requires_grad  # a hook wants a weight that is
-    weight.requires_grad_(True)
-    weight.register_hook(lambda gradient: gradient * keep.to(gradient.device))
-    weight.requires_grad_(is_trained)
+    if weight.requires_grad:
+        weight.register_hook(lambda gradient: gradient * keep.to(gradient.device))

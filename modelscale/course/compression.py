@@ -7,13 +7,14 @@ import copy
 
 import numpy as np
 import torch
+from matplotlib.ticker import LogLocator
 
 from .. import compress
 from .checkers import exercise, letter
 from .controls import choice
 from .explorer import Explorer
 
-LIMITS_MS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+LIMITS_MS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 LIMITS_MB = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 FAST = 0.1  # the share of rounds that were faster: whatever else runs can only slow a pass down
 FAMILIES = {  # name: its colour and marker; each holds the variants that were saved in one way
@@ -118,6 +119,8 @@ def family(cell: dict) -> str:
 def marks(ax) -> dict:
     """Empty marks of every family on `ax`, full and hollow, and bars: what `place` moves."""
     ax.set(xscale="log", ylabel="accuracy")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
     art = {"bars": ax.vlines([], [], [], color="0.7", linewidth=1, zorder=1)}
     for name, (colour, marker) in FAMILIES.items():
@@ -194,8 +197,8 @@ class _Costs:
             rows |= {(batch, name): np.quantile(s, FAST) for name, s in found.items()}
         batches = sorted({batch for batch, _ in rows})
         self.ms = {b: 1e3 * np.array([rows[b, name] for name in self.names]) for b in batches}
-        spans = (np.concatenate(list(self.ms.values())), self.mb)
-        self.limits = [(0.6 * span.min(), 1.6 * span.max()) for span in spans]
+        spans = [[*np.ravel(list(self.ms.values())), *LIMITS_MS], [*self.mb, *LIMITS_MB]]
+        self.limits = [(0.8 * min(span), 1.25 * max(span)) for span in spans]
 
     def below(self, batch, ms, mb, longer) -> tuple:
         """Who remains (V,), the best of them or None, and those as good as it on some seed."""

@@ -46,7 +46,7 @@ SHOWN = [
         ["16 samples a pass, at most 1 ms and 0.05 MB", "Best: longer 64", "0.86 (", "0.046 MB"],
     ),
     ({"mb": 0.05, "longer": "left out"}, ["Best: narrowed 128, int8", "0.83 (", "0.042 MB"]),
-    ({"mb": 5, "ms": 50}, ["40 of 40 remain", "Best: longer 128", "0.88 ("]),
+    ({"mb": 5, "ms": 10}, ["40 of 40 remain", "Best: longer 128", "0.88 ("]),
     ({"ms": 0.02}, ["nothing remains", "the fastest takes 0.021 ms", "0.0055 MB"]),
     ({"batch": 1, "mb": 5, "longer": "left out"}, ["1 sample a pass", "38 of 40", "alone 512"]),
 ]
