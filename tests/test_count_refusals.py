@@ -63,7 +63,6 @@ def test_the_published_formula_of_activations_refuses_other_blocks(changes):
         (lambda: count.mlp_params([40, 0]), "sizes"),
         (lambda: NET.matmul_flops(0), "batch"),
         (lambda: NET.saved_bytes(1.5), "batch"),
-        (lambda: NET.saved_bytes(4, 0), "bytes_per_value"),
         (lambda: GPT2.matmul_flops(0, 4), "tokens"),
         (lambda: GPT2.matmul_flops(4, 0), "context"),
         (lambda: GPT2.matmul_flops(4, 4, recompute="full"), "recompute"),

@@ -35,14 +35,13 @@ class _Layers:
         """FLOPs of training on `samples` samples, each repetition counted."""
         return self.matmul_flops(samples, training=True)
 
-    def saved_bytes(self, batch: int, bytes_per_value: int = 4) -> int:
-        """Bytes that the forward pass and the loss save for the backward pass, weights apart.
+    def saved_bytes(self, batch: int) -> int:
+        """Float32 bytes that forward pass and loss save for the backward pass, weights apart.
 
         They are the input, the output of every ReLU and the log-probabilities. A residual net also
         saves what enters each layer norm, and its mean and deviation.
         """
-        value_bytes = check.integer("bytes_per_value", bytes_per_value)
-        return check.integer("batch", batch) * (self._saved_values * value_bytes + LABEL_BYTES)
+        return check.integer("batch", batch) * (4 * self._saved_values + LABEL_BYTES)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,7 @@ class Text:
     name: str
     vocab_size: int = 256
 
-    def batch(
-        self, batch_size: int, context: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def batch(self, batch_size: int, context: int, generator: torch.Generator) -> tuple:
         """Training inputs and targets from random places: y is x one byte later.
 
         Shapes: x (B, T) int64, y (B, T) int64
@@ -47,22 +45,18 @@ class Text:
         start = torch.randint(last, (batch_size,), generator=generator)
         return _windows(self.train, start, context)
 
-    def val_batches(
-        self, batch_size: int, context: int, n_batches: int | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
+    def val_batches(self, batch_size: int, context: int, n_batches: int | None = None) -> list:
         """The same validation batches at every call: windows side by side, none twice.
 
         With `n_batches`, so many of them, spread evenly over the text; else all that are full.
 
-        Shapes: each x (B, T) int64, y (B, T) int64
+        Shapes: pairs of x (B, T) int64 and y (B, T) int64
         """
         check.integer("batch_size", batch_size)
         n_windows = (len(self.val) - 1) // check.integer("context", context, 1, len(self.val) - 1)
-        fit = n_windows // batch_size
-        n_batches = max(fit, 1) if n_batches is None else check.integer("n_batches", n_batches)
-        if n_batches > fit:
-            allowed = f"at most {fit}, as {len(self.val):,} validation bytes hold no more"
-            check.refuse("n_batches", n_batches, allowed, "ask for fewer or smaller batches")
+        full = n_windows // batch_size
+        n_batches = full if n_batches is None else n_batches
+        check.integer("n_batches", n_batches, high=full, remedy="the text holds no more of them")
         picked = torch.arange(n_batches * batch_size) * n_windows // (n_batches * batch_size)
         return [_windows(self.val, rows * context, context) for rows in picked.split(batch_size)]
 
