@@ -20,26 +20,6 @@ def vertical_explorer(sweep, machine) -> Explorer:
     `sweep` is that of experiments/vertical_scaling.py, by kind, n, depth and width.
     """
 
-    def setup(figure):
-        art = {}
-        for ax, (name, label) in zip(
-            figure.subplots(1, 3, sharey=True), ALONG.items(), strict=True
-        ):
-            values = sweep.values[name]
-            ax.set(xscale="log", xlabel=label, ylim=(0, 1.05))
-            ax.set_xticks(values, [si(v).replace(" ", "") for v in values], fontsize="x-small")
-            ax.minorticks_off()
-            ax.axhline(0.1, color="0.6", linestyle=":", marker="", label="chance")
-            (train,) = ax.plot(values, values, "--", marker="", label="training")
-            seeds = ax.plot(values, [sweep.about["seeds"]] * len(values), ".", color="#D55E00")
-            (test,) = ax.plot(values, values, "-", color="#D55E00", marker="", label="test")
-            (point,) = ax.plot(values[0], 0, "o", markersize=9, color="#009E73", label="here")
-            art[name] = train, test, seeds, point
-        figure.axes[0].set_ylabel("accuracy (stored sweep)")
-        lines = [train, test, point, ax.lines[0]]
-        figure.legend(handles=lines, loc="outside upper left", ncols=4, fontsize="x-small")
-        return art
-
     def update(art, **place):
         for name, (train, test, seeds, point) in art.items():
             there = [sweep.cell(**place | {name: value}) for value in sweep.values[name]]
@@ -49,29 +29,54 @@ def vertical_explorer(sweep, machine) -> Explorer:
                 line.set_ydata([cell["test"][seed] for cell in there])
             point.set_data([place[name]], [_mean(sweep.cell(**place)["test"])])
 
-    def describe(kind, depth, width, n):
-        shape = count.MLP(depth, width, residual=kind == "residual")
-        flops = shape.matmul_flops(BATCH_SIZE, training=True)
-        n_bytes = 16 * shape.params + shape.saved_bytes(BATCH_SIZE)
-        step_s = predict_step(machine, shape, BATCH_SIZE).step_s
-        cell = sweep.cell(kind=kind, depth=depth, width=width, n=n)
-        return (
-            f"{kind}, {depth} x {width}, {n:,} samples: {si(shape.params)} parameters; "
-            f"{si(flops)}FLOP, {si(n_bytes)}B and (predicted) {seconds(step_s)} a step. Test "
-            f"accuracy {_mean(cell['test']):.2f} ({min(cell['test']):.2f} to "
-            f"{max(cell['test']):.2f}), training {_mean(cell['train']):.2f}."
-        )
-
     return Explorer(
-        setup,
+        lambda figure: _panels(figure, sweep),
         update,
-        describe,
+        lambda **place: _costs(machine, **place) + _accuracies(sweep.cell(**place)),
         figsize=(6.4, 3.0),
         kind=w.ToggleButtons(options=("plain", "residual"), description="network"),
         depth=choice("depth", sweep.values["depth"], 4, unit="layers"),
         width=choice("width", sweep.values["width"], 32, unit="neurons"),
         n=choice("data", sweep.values["n"], 2000, unit="samples"),
     )
+
+
+def _panels(figure, sweep):
+    """{control: its lines (training, test, seeds) and the point} of three panels still empty."""
+    art = {}
+    axes = figure.subplots(1, 3, sharey=True)
+    for ax, (name, label) in zip(axes, ALONG.items(), strict=True):
+        values = sweep.values[name]
+        ax.set(xscale="log", xlabel=label, ylim=(0, 1.05))
+        ax.set_xticks(values, [si(v).replace(" ", "") for v in values], fontsize="x-small")
+        ax.minorticks_off()
+        ax.axhline(0.1, color="0.6", linestyle=":", marker="", label="chance")
+        (train,) = ax.plot(values, values, "--", marker="", label="training")
+        seeds = ax.plot(values, [sweep.about["seeds"]] * len(values), ".", color="#D55E00")
+        (test,) = ax.plot(values, values, "-", color="#D55E00", marker="", label="test")
+        (point,) = ax.plot(values[0], 0, "o", markersize=9, color="#009E73", label="here")
+        art[name] = train, test, seeds, point
+    axes[0].set_ylabel("accuracy (stored sweep)")
+    lines = [train, test, point, ax.lines[0]]
+    figure.legend(handles=lines, loc="outside upper left", ncols=4, fontsize="x-small")
+    return art
+
+
+def _costs(machine, kind, depth, width, n):
+    shape = count.MLP(depth, width, residual=kind == "residual")
+    n_bytes = 16 * shape.params + shape.saved_bytes(BATCH_SIZE)
+    flops = shape.matmul_flops(BATCH_SIZE, training=True)
+    step_s = predict_step(machine, shape, BATCH_SIZE).step_s
+    return (
+        f"{kind}, {depth} x {width}, {n:,} samples: {si(shape.params)} parameters; "
+        f"{si(flops)}FLOP, {si(n_bytes)}B and (predicted) {seconds(step_s)} a step. "
+    )
+
+
+def _accuracies(cell):
+    low, high = min(cell["test"]), max(cell["test"])
+    spread = f"({low:.2f} to {high:.2f}), training {_mean(cell['train']):.2f}."
+    return f"Test accuracy {_mean(cell['test']):.2f} {spread}"
 
 
 def _mean(values):
