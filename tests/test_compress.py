@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from modelscale import compress, count, data, growth, models, transfer
-from modelscale.compress.int8 import _Int8Linear
+from modelscale.compress.bits import _Int8Linear
 from modelscale.compress.layers import linear, weighted
 from modelscale.train import Recipe, evaluate, fit, fit_many
 

@@ -1,11 +1,9 @@
 """Smaller and faster copies of a trained network: quantised, pruned, factored, distilled."""
 
+from .bits import InHalf, int8, quantise
 from .cost import forward_s, model_bytes
 from .distil import distil
-from .int8 import int8
-from .low_rank import low_rank
-from .prune import prune, sparse
-from .quantise import InHalf, quantise
+from .weights import low_rank, prune, sparse
 
 __all__ = [
     "InHalf",

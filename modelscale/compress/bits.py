@@ -1,25 +1,46 @@
-"""Linear maps computed in 8-bit integers by the processor's own kernels.
+"""Fewer bits a weight: rounded, in half precision, and computed with in integers.
 
-Weights are rounded once, activations at each call ("dynamic" quantisation). torch calls the
-kernels deprecated; this file is the one place that knows them.
+torch calls its integer kernels deprecated; this file is the one place that knows them.
 """
 
+import copy
 import warnings
 
 import torch
 from torch import Tensor, nn
 
 from .. import check
-from .layers import linear, replaced
+from .layers import linear, replaced, weighted
 
 DEPRECATED = "torch.quantize_per_tensor, torch.quantize_per_channel and other quantized"
+
+
+def quantise(model: nn.Module, bits: int = 8, per: str = "channel") -> nn.Module:
+    """A copy of `model` whose linear maps and convolutions have weights of `bits` bits.
+
+    `per` "channel" has a step for each output, "tensor" one for a layer. The largest weight falls
+    on the largest value, 2^(bits - 1) - 1; zero stays zero. Norms, biases, embeddings and a head
+    tied to one stay. The values are rounded but still stored and computed in float32: the accuracy
+    is that of `bits` bits, the time is not.
+
+    Source: Krishnamoorthi 2018 (Quantizing deep convolutional networks), section 2.
+    """
+    remedy = "one bit leaves zero alone, and above 8 nothing is lost that float32 would show"
+    check.integer("bits", bits, 2, 8, remedy)
+    check.one_of("per", per, ("channel", "tensor"))
+    new = copy.deepcopy(model)
+    with torch.no_grad():
+        for layer in weighted(new).values():
+            step = _step(layer.weight, bits, per)
+            layer.weight.copy_((layer.weight / step).round() * step)
+    return new
 
 
 def int8(model: nn.Module) -> nn.Module:
     """A copy of `model` whose linear maps are computed in integers: 8 bits of weight, 7 of input.
 
-    Convolutions and a head tied to the embedding stay in float32. For evaluation on a CPU; on ARM
-    the inputs have 8 bits.
+    Weights are rounded once, inputs at each call ("dynamic" quantisation), on ARM to 8 bits.
+    Convolutions and a head tied to the embedding stay in float32. For evaluation on a CPU.
 
     Raises: ValueError for weights that are not float32 on a CPU, or where this build of torch has
     no such kernels.
@@ -35,13 +56,24 @@ def int8(model: nn.Module) -> nn.Module:
     return replaced(model, _Int8Linear, layers)
 
 
+class InHalf(nn.Module):
+    """A copy of a network in bfloat16, for inputs and outputs in float32."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = copy.deepcopy(model).bfloat16()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.bfloat16()).float()
+
+
 class _Int8Linear(nn.Module):
     """x W^T + b with W in 8 bits: (..., n_in) -> (..., n_out)."""
 
     def __init__(self, layer: nn.Linear):
         super().__init__()
         weight = layer.weight.detach()
-        step = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny) / 127
+        step = _step(weight, 8, "channel")
         self.out_features = len(weight)
         self.register_buffer("weight", (weight / step).round().to(torch.int8))
         self.register_buffer("step", step.flatten())
@@ -65,6 +97,13 @@ class _Int8Linear(nn.Module):
 
     def __getstate__(self):
         return self.__dict__ | {"_packed": None}  # a copy packs its own
+
+
+def _step(weight, bits, per):
+    """The step between neighbouring values: (n_out, ...) -> (n_out, 1, ...), or all 1."""
+    dims = tuple(range(1 if per == "channel" else 0, weight.dim()))
+    largest = weight.abs().amax(dims, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+    return largest / (2 ** (bits - 1) - 1)
 
 
 def _unpack(layer, _):
