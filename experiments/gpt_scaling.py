@@ -1,4 +1,4 @@
-"""The stored sweep behind notebook 02: the loss of byte-level GPTs over size and tokens.
+"""The stored sweep behind 03_compute_optimal: the loss of byte-level GPTs over size and tokens.
 
     python experiments/gpt_scaling.py [--out notebooks/results/gpt_scaling.json] [--resume]
 
@@ -37,7 +37,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "gpt_scaling.json"
 
 
 def main():
-    """Nothing: runs the sweep, and writes what is done after every run."""
+    """Run the sweep, and write what is done after every run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--resume", action="store_true")

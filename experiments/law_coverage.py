@@ -2,7 +2,7 @@
 
     python experiments/law_coverage.py [--simulations 100] [--refits 200]
 
-Three kinds of intervals: of the constants of a loss surface and its optimal size at ten times the
+Behind 02_scaling_laws and 03_compute_optimal. Three kinds of intervals: of the constants of a loss surface and its optimal size at ten times the
 largest budget, by the bootstrap of points; and of a new run four times larger than any measured,
 from two designs of few sizes. A last part times one fit and 1,000 refits of 240 points.
 """
@@ -32,7 +32,7 @@ DESIGNS = {  # sizes, seeds, largest over smallest size, noise, law
 
 
 def main():
-    """Nothing: simulates, refits and writes how many intervals held the truth."""
+    """Simulate, refit, and write how many intervals held the truth."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=100)
     parser.add_argument("--refits", type=int, default=200)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import explorers
-from modelscale.ridge import power_law_world, risk
+from modelscale.laws.ridge import power_law_world, risk
 from modelscale.widgets import overfitting
 
 PLACE = {"capacity": 100, "n": 200, "noise": 0.2, "ridge": 0.1}

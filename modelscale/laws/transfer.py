@@ -25,7 +25,6 @@ class TransferLaw:
         """D_T: the data of the target that pretraining replaces; arrays broadcast.
 
         Source: Hernandez 2021, section 1.
-        Taught in: 05_transfer_learning.
         """
         D_F, N = np.asarray(D_F, dtype=float), np.asarray(N, dtype=float)
         return self.k * D_F**self.alpha * N**self.beta
@@ -36,7 +35,6 @@ def fit_transfer_law(D_F, N, D_T) -> TransferLaw:
 
     Raises: ValueError for values that are not positive and finite, unequal lengths, fewer than four
     points, or D_F and N that do not vary apart from each other.
-    Taught in: 05_transfer_learning.
     """
     D_F, N, D_T = measured(D_F=D_F, N=N, D_T=D_T)
     enough(4, "D_T", np.arange(len(D_T)), REMEDY)
@@ -52,3 +50,7 @@ def fit_transfer_law(D_F, N, D_T) -> TransferLaw:
     columns = np.stack([np.ones(len(N)), *x], axis=1)
     log_k, alpha, beta = np.linalg.lstsq(columns, np.log(D_T), rcond=None)[0]
     return TransferLaw(float(np.exp(log_k)), float(alpha), float(beta))
+
+
+# Hernandez 2021: from text to Python, in characters (D) and non-embedding parameters (N).
+HERNANDEZ_2021_PYTHON = TransferLaw(k=1.9e4, alpha=0.18, beta=0.38)

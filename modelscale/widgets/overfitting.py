@@ -5,7 +5,7 @@ import numpy as np
 from .. import check
 from ..course.controls import choice
 from ..course.explorer import Explorer
-from ..ridge import power_law_world, risk
+from ..laws.ridge import power_law_world, risk
 
 SAMPLES = (50, 100, 200, 400)
 CAPACITIES = (2, 3, 5, 7, 10, 14, 20, 28)  # features; all SAMPLES are among them

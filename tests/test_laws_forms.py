@@ -1,0 +1,95 @@
+"""The laws are what was published, and their optima cannot be bettered."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelscale import laws
+
+
+@pytest.mark.parametrize("law", [laws.HOFFMANN_2022, laws.BESIROGLU_2024])
+def test_the_optimum_is_the_lowest_loss_of_its_budget(law):
+    budgets = np.geomspace(1e18, 1e26, 5)
+    N, D = law.optimal(budgets)
+    assert pytest.approx(budgets) == 6 * N * D
+    near = np.geomspace(0.5, 2, 101)[:, None]
+    assert (law.loss(N * near, D / near).argmin(axis=0) == 50).all()
+
+
+def test_chinchilla_is_the_optimum_of_the_replication():
+    """Besiroglu 2024: about 20 tokens a parameter at 5.76e23 FLOPs, as Chinchilla has."""
+    N, D = laws.BESIROGLU_2024.optimal(5.76e23)
+    assert 15 < D / N < 25 and 60e9 < N < 80e9
+
+
+def test_an_optimum_needs_both_terms():
+    with pytest.raises(ValueError, match="B=0"):
+        laws.LossSurface(1, 1, 0, 0.3, 0.3).optimal(1e20)
+
+
+def test_repeated_data_are_worth_what_was_published():
+    """Facts of Muennighoff 2023: the loss of one of its runs by its own code."""
+    law = laws.MUENNIGHOFF_2023
+    assert law.loss(6.34e9, 242e9, 25e9) == pytest.approx(2.22564409, rel=1e-6)
+
+
+def test_data_are_worth_less_with_each_epoch_and_never_more_than_fresh():
+    law, unique = laws.MUENNIGHOFF_2023, 1e9
+    epochs = np.array([0.1, 0.5, 1, 2, 4, 16, 64, 1e4])
+    worth = law.effective_data(epochs * unique, unique)
+    assert worth[:3] == pytest.approx(epochs[:3] * unique)
+    assert (worth[3:] < epochs[3:] * unique).all() and (np.diff(worth) > 0).all()
+    assert worth[-1] == pytest.approx(unique * (1 + law.data_decay))
+    assert worth[4] > 0.9 * 4 * unique  # four epochs are nearly as good as fresh data
+    assert law.loss(1e9, epochs * unique, unique).shape == epochs.shape
+
+
+@pytest.mark.parametrize("surface", [laws.MUENNIGHOFF_2023.surface, laws.HOFFMANN_2022])
+def test_parameters_count_fully_up_to_what_the_unique_data_deserve(surface):
+    law, unique = replace(laws.MUENNIGHOFF_2023, surface=surface), 25e9
+    base = law._params_for(unique)
+    assert surface.optimal(6 * base * unique) == pytest.approx((base, unique))
+    assert law.loss(base, unique, unique) == pytest.approx(surface.loss(base, unique))
+    assert law.loss(10 * base, unique, unique) > surface.loss(6 * base, unique)
+
+
+def test_where_repeats_are_worth_nothing_the_first_pass_is_all():
+    law = replace(laws.MUENNIGHOFF_2023, data_decay=0.0)
+    assert law.effective_data([5, 10, 20, 40], 10).tolist() == [5, 10, 10, 10]
+    fresh = replace(law, data_decay=math.inf)
+    assert fresh.effective_data([5, 10, 20], 10).tolist() == [5, 10, 20]
+    nearly = replace(law, data_decay=1e-9)
+    assert law.loss(1e8, 2e10, 1e10) == pytest.approx(nearly.loss(1e8, 2e10, 1e10))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(k=st.floats(0.1, 1e4), alpha=st.floats(0.05, 0.9), beta=st.floats(-0.5, 0.9))
+def test_a_transfer_law_is_found_again(k, alpha, beta):
+    truth = laws.TransferLaw(k, alpha, beta)
+    D_F, N = (a.ravel() for a in np.meshgrid([1e2, 1e3, 1e4], [1e5, 1e6]))
+    fit = laws.fit_transfer_law(D_F, N, truth.effective_data(D_F, N))
+    assert (fit.k, fit.alpha, fit.beta) == pytest.approx((k, alpha, beta), rel=1e-6, abs=1e-9)
+
+
+def test_pretraining_is_worth_what_was_published():
+    """Hernandez 2021: text to Python, D_T = 1.9e4 D_F^.18 N^.38."""
+    found = laws.HERNANDEZ_2021_PYTHON.effective_data(np.array([1e5, 1e8]), 1e8)
+    assert found == pytest.approx(1.9e4 * np.array([10**0.9, 10**1.44]) * 10**3.04)
+
+
+def test_transfer_that_was_not_varied_cannot_be_fitted():
+    with pytest.raises(ValueError, match="N=1"):
+        laws.fit_transfer_law([1, 2, 3, 4], [5, 5, 5, 5], [1, 2, 3, 4])
+    with pytest.raises(ValueError, match="correlation"):
+        laws.fit_transfer_law([1, 2, 4, 8], [10, 20, 40, 80], [1, 2, 3, 4])
+
+
+def test_the_laws_start_without_torch():
+    code = "import sys, modelscale.laws; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
