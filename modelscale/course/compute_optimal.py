@@ -55,7 +55,7 @@ check_colleague = letter(
     "divide the difference of the columns by the width, or by its square: which stays the same?",
     right="b",
     wrong={
-        "a": "there are 28 biases for each unit of width, far fewer than are missing.",
+        "a": "there are 23 biases for each unit of width, far fewer than are missing.",
         "c": "attention has weights in proportion to the square of the width.",
         "d": "a layer has weights in proportion to the square of the width.",
     },

@@ -21,8 +21,8 @@ from .points import enough, measured
 SLOPES = (0.5, 2.0, 6.0, 20.0)  # exponent times log span, at the start
 MIN_SPAN, MAX_SLOPE = 4.0, 40.0  # so that no exponent exceeds 10, and its A is a finite number
 ABSENT = -50.0  # the log of a term that is not there
-SPREAD, STARTS = 1.1, 2  # a refit starts from other exponents, up to e^SPREAD of the best fit's
-REFITS, FACTOR = 40, 4.0  # open: 90 % of so many refits lie further apart than half to twice
+SPREAD = 1.1  # a refit starts from exponents up to e^SPREAD times those of the best fit, or less
+REFITS, FACTOR = 30, 4.0  # open: 90 % of so many refits lie further apart than half to twice
 REMEDY = "measure at more sizes, spread over a factor of ten or more"
 
 
@@ -74,7 +74,7 @@ def bootstrap(
 
 
 def predict_interval(
-    x, y, at, n: int = 300, seed: int = 0, floor: bool = True, level: float = 0.9, delta=1e-3
+    x, y, at, n: int = 200, seed: int = 0, floor: bool = True, level: float = 0.9, delta=1e-3
 ) -> tuple[np.ndarray, np.ndarray]:
     """(low, high): where y of one new run at `at` falls with probability `level`.
 
@@ -200,10 +200,9 @@ def _best_constants(points):
 
 def _refit(points, best, rng):
     """The constants of a fit near `best`: from other exponents, so that open ones differ."""
-    starts = np.repeat([best], STARTS, axis=0)
-    slopes = starts[:, 1 + len(points.x) :]
-    slopes[:] = slopes.clip(SLOPES[0]) * np.exp(rng.uniform(-SPREAD, SPREAD, slopes.shape))
-    return points.constants(_descend(points, starts))
+    start, slopes = best.copy(), best[1 + len(points.x) :].clip(SLOPES[0])
+    start[1 + len(points.x) :] = slopes * np.exp(rng.uniform(-SPREAD, SPREAD, len(slopes)))
+    return points.constants(_descend(points, [start]))
 
 
 def _drawn(points, group, rng):
