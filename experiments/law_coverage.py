@@ -2,9 +2,10 @@
 
     python experiments/law_coverage.py [--simulations 100] [--refits 200]
 
-Behind 02_scaling_laws and 03_compute_optimal. Three kinds of intervals: of the constants of a loss surface and its optimal size at ten times the
-largest budget, by the bootstrap of points; and of a new run four times larger than any measured,
-from two designs of few sizes. A last part times one fit and 1,000 refits of 240 points.
+Behind 02_scaling_laws and 03_compute_optimal. Three kinds of intervals: of the constants of a loss
+surface and its optimal size at ten times the largest budget, by the bootstrap of points; and of a
+new run four times larger than any measured, from two designs of few sizes. A last part times one
+fit and 1,000 refits of 240 points.
 """
 
 import argparse
