@@ -186,6 +186,8 @@ def test_a_claim_shows_its_numbers_and_is_compared_without_them(capsys):
     regex, replace = re.search(r"^regex: (.*)\nreplace: (.*)$", config, re.MULTILINE).groups()
     assert re.sub(regex, replace, first) == "✔ deeper wins in every seed"
     assert re.sub(regex, replace, "4 (in the sample)") == "4 (in the sample)"
+    both = re.sub(regex, replace, f"{first}\n{second}\n")  # as in a cell of two claims
+    assert both == "✔ deeper wins in every seed\n✘ wider wins\n"
 
 
 @pytest.mark.parametrize("words", ["deeper (by far) wins", "two\nlines"])
