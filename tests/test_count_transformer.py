@@ -1,19 +1,15 @@
 """Proves that transformer counts equal weights listed one by one, and the published figures.
 
-`test_models.py` compares the same counts with a real module and with torch's FLOP counter. Experts,
-which no network of the package has, are compared here with a reference layer.
+`test_models.py` and `test_models_experts.py` compare the same counts with real modules and with
+torch's FLOP counter.
 """
 
 from dataclasses import replace
 from math import prod
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from modelscale import count
 
@@ -120,58 +116,6 @@ def test_larger_in_any_direction_counts_more(m):
     more_experts = replace(m, n_expert=m.n_expert + 1)
     assert more_experts.params > m.params
     assert m.train_flops_per_token(2) < m.train_flops_per_token(3)
-
-
-class Expert(nn.Module):
-    """A SwiGLU MLP, its gate apart from its up projection."""
-
-    def __init__(self, d_model, d_ff):
-        super().__init__()
-        self.gate, self.up = (nn.Linear(d_model, d_ff, bias=False) for _ in range(2))
-        self.down = nn.Linear(d_ff, d_model, bias=False)
-
-    def forward(self, x):
-        return self.down(F.silu(self.gate(x)) * self.up(x))
-
-
-class Mixture(nn.Module):
-    """Each token goes through `active` experts. Every expert gets as many tokens, by turns."""
-
-    def __init__(self, d_model, d_ff, n_expert, active):
-        super().__init__()
-        self.active = active
-        self.router = nn.Linear(d_model, n_expert, bias=False)
-        self.experts = nn.ModuleList(Expert(d_model, d_ff) for _ in range(n_expert))
-
-    def forward(self, x):
-        weights = self.router(x).softmax(-1)
-        n, out = len(self.experts), torch.zeros_like(x)
-        for choice in range(self.active):
-            for i, expert in enumerate(self.experts):
-                rows = torch.arange((i + choice) % n, len(x), n)
-                out = out.index_add(0, rows, weights[rows, i, None] * expert(x[rows]))
-        return out
-
-
-def numbers(module):
-    return sum(p.numel() for p in module.parameters())
-
-
-def test_experts_equal_a_reference_layer():
-    small = count.Transformer(2, 32, 4, 61, 24)
-    dense = replace(small, bias=False, gated_mlp=True, d_ff=20)
-    sparse = replace(dense, n_expert=4, n_expert_active=2)
-    layer, mixture = Expert(32, 20), Mixture(32, 20, 4, 2)
-    extra = numbers(mixture) - numbers(layer)
-    assert sparse.params - dense.params == 2 * extra  # two layers
-    idle = sum(numbers(expert) for expert in mixture.experts[:2])
-    assert sparse.params - sparse.params_active == 2 * idle
-    with FlopCounterMode(display=False) as used:
-        mixture(torch.randn(24, 32))
-    with FlopCounterMode(display=False) as once:
-        layer(torch.randn(24, 32))
-    extra = used.get_total_flops() - once.get_total_flops()
-    assert sparse.matmul_flops(24, 24) - dense.matmul_flops(24, 24) == 2 * extra
 
 
 def test_gpt2_published_sizes():
