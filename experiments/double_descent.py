@@ -1,4 +1,4 @@
-"""The stored sweep behind notebook 04: test error of trained networks across interpolation.
+"""The stored sweep behind notebook 05: test error of trained networks across interpolation.
 
     python experiments/double_descent.py [--out notebooks/results/double_descent.json]
 
@@ -30,7 +30,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "double_descent.json
 
 
 def main():
-    """Nothing: runs the sweep and writes its result."""
+    """Run the sweep and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out, begin, cells = parser.parse_args().out, time.perf_counter(), []

@@ -1,4 +1,4 @@
-"""The stored sweep behind notebook 03: the loss of a small GPT over width and learning rate.
+"""The stored sweep behind notebook 04: the loss of a small GPT over width and learning rate.
 
     python experiments/tuning_gpt.py [--out notebooks/results/tuning_gpt.json]
 
@@ -33,7 +33,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "tuning_gpt.json"
 
 
 def main():
-    """Nothing: runs the sweep and writes its result."""
+    """Run the sweep and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out = parser.parse_args().out
@@ -58,7 +58,7 @@ def sweep(kind, width, text) -> list[dict]:
 
 
 def store(out, text, cells):
-    """Nothing: writes what there is, after each width, so that a run cut short is not lost."""
+    """Write what there is, after each width, so that a run cut short is not lost."""
     result = {
         "machine": describe_machine(),
         "date": time.strftime("%Y-%m-%d"),

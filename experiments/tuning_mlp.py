@@ -1,4 +1,4 @@
-"""The stored sweep behind notebook 03: the loss of an MLP over width and learning rate.
+"""The stored sweep behind notebook 04: the loss of an MLP over width and learning rate.
 
     python experiments/tuning_mlp.py [--out notebooks/results/tuning_mlp.json]
 
@@ -28,7 +28,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "tuning_mlp.json"
 
 
 def main():
-    """Nothing: runs the sweep and writes its result."""
+    """Run the sweep and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out = parser.parse_args().out

@@ -6,7 +6,6 @@ Each rule is read off the table in the paper; a forgotten one is found by the co
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -227,13 +226,6 @@ def test_diverged_runs_are_infinitely_bad():
         assert tuning.best_lr(lrs, [bad, 2, bad, bad]) == -1.0
     assert tuning.best_lr(lrs, [3, 2, 1e9, 1e9]) == pytest.approx(-1.5)  # what it tends to
     assert tuning.best_lr(lrs, [3, 2, 2, 2]) == -0.5  # a flat bottom: its left end
-
-
-def test_drift_in_octaves_per_4x():
-    widths = [32, 64, 128, 256]
-    optima = [[-5 - 0.5 * math.log2(w) for w in widths], [-3.0] * 4]
-    assert tuning.octaves_per_4x(widths, optima) == pytest.approx([-1, 0])
-    assert tuning.octaves_per_4x([32, 128], np.array([1.0, -1.0])) == pytest.approx([-2])
 
 
 @pytest.mark.parametrize(

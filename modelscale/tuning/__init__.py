@@ -1,7 +1,7 @@
 """Tune small, train large: muP, the coordinate check, and where the best learning rate is."""
 
 from .coordinates import Drift, coordinate_check, drift
-from .optimum import best_lr, octaves_per_4x
+from .optimum import best_lr
 from .parametrisation import Rule, lr_factors, mup, rules
 
 __all__ = [
@@ -12,6 +12,5 @@ __all__ = [
     "drift",
     "lr_factors",
     "mup",
-    "octaves_per_4x",
     "rules",
 ]

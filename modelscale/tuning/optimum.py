@@ -28,14 +28,6 @@ def best_lr(lrs, losses) -> float:
     return _vertex(x[i - 1 : i + 2], y[i - 1 : i + 2])
 
 
-def octaves_per_4x(widths, log2_lrs) -> np.ndarray:
-    """How many octaves the best learning rate moves when the width grows four times.
-
-    Shapes: widths (W,), log2_lrs (S, W) -> (S,).
-    """
-    return 2 * np.polyfit(np.log2(widths), np.atleast_2d(log2_lrs).T, 1)[0]
-
-
 def _vertex(x, y):
     """The lowest point of the parabola through three points, the middle one the lowest."""
     left, right = (y[0] - y[1]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])

@@ -1,10 +1,8 @@
-"""Right answers to the exercises of notebook 04, and the wrong ones that learners give."""
-
-import math
+"""Right and wrong answers to the exercises of notebook 05, and places of its explorer."""
 
 import numpy as np
 
-from modelscale.exercises import overfitting
+from modelscale.course import overfitting
 
 
 def early_stop(losses, patience):
@@ -25,14 +23,6 @@ def stopped_at(losses, patience):
         elif step - best >= patience:
             return step
     return len(losses) - 1
-
-
-def calibration_error(confidence, correct, bins, weighted=True, signed=False, power=1):
-    at = np.minimum((confidence * bins).astype(int), bins - 1)
-    filled = [at == b for b in range(bins) if (at == b).any()]
-    gaps = np.array([(confidence - correct)[rows].mean() for rows in filled])
-    gaps = (gaps if signed else abs(gaps)) ** power
-    return np.average(gaps, weights=[r.sum() for r in filled] if weighted else None)
 
 
 def rising_in_a_row(losses, patience):
@@ -61,8 +51,6 @@ RIGHT = {
         lambda n, p, s: np.array([s * (n - p) / n, s * n / (n - p)]),
     ],
     overfitting.check_early_stop: [early_stop, lambda *a: np.int64(early_stop(*a))],
-    overfitting.check_repeats_until: [lambda worth, r: r * math.log(1 / worth)],
-    overfitting.check_calibration_error: [calibration_error],
     overfitting.check_culprit: ["c", " C "],
 }
 WRONG = {
@@ -91,24 +79,33 @@ WRONG = {
         "rises in a row": rising_in_a_row,
         "above the one `patience` before": above_the_one_before,
     },
-    overfitting.check_repeats_until: {
-        "sign": lambda worth, r: r * math.log(worth),
-        "epochs": lambda worth, r: 1 - r * math.log(worth),
-        "average worth": lambda worth, r: -r * math.log(1 - worth),
-        "linear": lambda worth, r: r * (1 - worth),
-        "base 2": lambda worth, r: -r * math.log2(worth),
-        "base 10": lambda worth, r: -r * math.log10(worth),
-        "rate": lambda worth, r: -math.log(worth) / r,
-    },
-    overfitting.check_calibration_error: {
-        "bins alike": lambda *a: calibration_error(*a, weighted=False),
-        "signed": lambda *a: calibration_error(*a, signed=True),
-        "squared": lambda *a: calibration_error(*a, power=2),
-        "one bin": lambda confidence, correct, bins: calibration_error(confidence, correct, 1),
-        "ten bins": lambda confidence, correct, bins: calibration_error(confidence, correct, 20),
-        "accuracy": lambda confidence, correct, bins: correct.mean(),
-        "each sample": lambda confidence, correct, bins: abs(confidence - correct).mean(),
-        "sum": lambda *a: calibration_error(*a) * len(a[0]),
-    },
     overfitting.check_culprit: dict(zip("abd", "abd", strict=True)),
 }
+
+
+def EXPLORER():
+    """The explorer, at a place where every control counts."""
+    explorer = overfitting.overfitting_explorer()
+    for name, value in {"capacity": 100, "n": 200, "noise": 0.2, "ridge": 0.1}.items():
+        explorer.controls[name].value = value
+    return explorer
+
+
+def at(capacity, n=100, noise=0.2, ridge=0.0):
+    return {"capacity": capacity, "n": n, "noise": noise, "ridge": ridge}
+
+
+SHOWN = [
+    (at(3), "underfitted, and a larger model would be better"),
+    (at(60), "overfitted, and a larger model would be worse"),
+    (at(110), "at the peak, and a larger model would be better"),
+    (at(280), "beyond the peak, and a larger model would be better"),
+    (at(60, ridge=100.0), "a larger model would change little"),
+    (at(1000), "the largest model of this world"),
+    (at(200, n=200), ["test error without bound", "at the peak"]),
+    (at(50, n=50, noise=0.0, ridge=1.0), "underfitted"),  # a strong ridge leaves no peak
+    (at(100, n=50), "test error 0.87"),  # more data hurt: the next is worse
+    (at(100, n=200), "test error 0.64"),
+    (at(100, noise=0.5), "Best capacity here: 1000"),  # noise moves the best
+    (at(100, noise=1.0), "Best capacity here: 10 "),
+]

@@ -1,8 +1,9 @@
-"""Right answers to the exercises of notebook 03, and the wrong ones that learners give."""
+"""Right and wrong answers to the exercises of notebook 04, and places of its explorer."""
 
 import math
 
-from modelscale.exercises import tuning_at_scale
+import sweeps
+from modelscale.course import Sweep, tuning_at_scale
 
 
 def table(role, optimizer, ratio):
@@ -15,15 +16,10 @@ def vertex(k, left, middle, right):
     return k - (right - left) / 4 / ((left + right) / 2 - middle)
 
 
-def rate(lr, batch, new, optimizer):
-    return lr * (new / batch) ** (1 if optimizer == "sgd" else 0.5)
-
-
 RIGHT = {
     tuning_at_scale.check_factor: [table],
     tuning_at_scale.check_attention_scale: [lambda q, b: math.sqrt(b) / q],
     tuning_at_scale.check_vertex: [vertex],
-    tuning_at_scale.check_batch_rule: [rate],
     tuning_at_scale.check_forgotten: ["b", " B "],
 }
 WRONG = {
@@ -56,12 +52,27 @@ WRONG = {
         "the offset": lambda k, *y: vertex(k, *y) - k,
         "towards the lower neighbour": lambda k, a, b, c: k - 0.5 if a < c else k + 0.5,
     },
-    tuning_at_scale.check_batch_rule: {
-        "always linear": lambda lr, b, n, o: lr * n / b,
-        "always the root": lambda lr, b, n, o: lr * (n / b) ** 0.5,
-        "exchanged": lambda lr, b, n, o: lr * (n / b) ** (0.5 if o == "sgd" else 1),
-        "inverse": lambda lr, b, n, o: lr**2 / rate(lr, b, n, o),
-        "no change": lambda lr, b, n, o: lr,
-    },
     tuning_at_scale.check_forgotten: dict(zip("acde", "acde", strict=True)),
 }
+SWEEP = Sweep(sweeps.path("tuning_mlp"), "optimizer", "kind", "width", "lr")
+
+
+def EXPLORER():
+    """The explorer over the sweep of perceptrons."""
+    return tuning_at_scale.tuning_explorer(SWEEP)
+
+
+SHOWN = [
+    (
+        {"optimizer": "sgd", "kind": "standard", "width": 512, "lr": 2.0**-1},
+        "standard, sgd, width 512, rate 2^-1: diverged",
+    ),
+    (
+        {"optimizer": "adamw", "kind": "standard", "width": 512, "lr": 2.0**-4},
+        ["rate 2^-4: 2.30 nats", "The rate tuned at width 32, 2^-5, costs 0.56 nats here"],
+    ),
+    (
+        {"optimizer": "adamw", "kind": "mup", "width": 512, "lr": 2.0**-5},
+        "muP, adamw, width 512, rate 2^-5: 1.19 nats. Best at this width: 1.19 nats at 2^-5.",
+    ),
+]
