@@ -8,7 +8,7 @@ import math
 import ipywidgets as w
 import numpy as np
 
-from .. import tuning
+from .. import count, tuning
 from .checkers import exercise, letter
 from .controls import choice
 from .explorer import Explorer
@@ -23,13 +23,10 @@ check_factor = exercise(
     "fan_in; with SGD, inputs and vectors multiply by the growth of fan_out, outputs divide.",
     name="factor",
     cases=[(role, way, m) for way in ("adamw", "sgd") for role in ROLES for m in (1, 4, 16)],
-    reference=lambda role, way, ratio: getattr(
-        tuning.Rule(
-            role,
-            fan_in=ratio if role in ("hidden", "output") else 1,
-            fan_out=ratio if role != "output" else 1,
-        ),
-        way,
+    reference=lambda role, way, m: next(
+        getattr(rule, way)
+        for rule in tuning.rules(count.MLP(3, 16 * m), count.MLP(3, 16)).values()
+        if rule.role == role
     ),
 )
 check_attention_scale = exercise(

@@ -91,7 +91,7 @@ def score(model, data) -> dict:
 
     The training accuracy is measured on as many training samples as there are test samples.
     """
-    train, test = samples(data, model.shape)
+    train, test = _samples(data, model.shape)
     test_loss, accuracy = evaluate(model, *test)
     train_accuracy = evaluate(model, *train)[1]
     return {"test_loss": test_loss, "accuracy": accuracy, "train_accuracy": train_accuracy}
@@ -110,18 +110,6 @@ def evaluate(model, x, y, chunk=500) -> tuple[float, float]:
         correct += float((logits.argmax(-1) == b).sum())
     model.train()
     return loss / y.numel(), correct / y.numel()
-
-
-def samples(data, shape):
-    """((x, y) of training, (x, y) of test or validation) to score on, equally many of each.
-
-    Of a text: WINDOWS windows of the network's context, always the same ones.
-    """
-    if hasattr(data, "batch"):
-        drawn = data.batch(WINDOWS, shape.context, torch.Generator().manual_seed(0))
-        return drawn, data.val_batches(WINDOWS, shape.context, 1)[0]
-    n = len(data.y_test)
-    return (data.x_train[:n], data.y_train[:n]), (data.x_test, data.y_test)
 
 
 def cross_entropy(logits, labels):
@@ -183,6 +171,18 @@ def _param_groups(model, recipe, lr_factors=None):
         {"params": group, "lr": s * recipe.lr, "weight_decay": recipe.weight_decay / s}
         for s, group in members.items()
     ]
+
+
+def _samples(data, shape):
+    """((x, y) of training, (x, y) of test or validation) to score on, equally many of each.
+
+    Of a text: WINDOWS windows of the network's context, always the same ones.
+    """
+    if hasattr(data, "batch"):
+        drawn = data.batch(WINDOWS, shape.context, torch.Generator().manual_seed(0))
+        return drawn, data.val_batches(WINDOWS, shape.context, 1)[0]
+    n = len(data.y_test)
+    return (data.x_train[:n], data.y_train[:n]), (data.x_test, data.y_test)
 
 
 def _batches(data, shape, recipe, seed, done=0):

@@ -70,7 +70,7 @@ class History:
     stopped: bool = False  # the callback asked to stop
 
     def add(self, step, loss, flops, seconds, scores):
-        """Nothing: appends one record; `scores` is what `score` returned."""
+        """Append one record; `scores` is what `score` returned."""
         row = {"step": step, "loss": loss, "flops": flops, "seconds": seconds, **scores}
         for name, value in row.items():
             getattr(self, name).append(value)

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from .. import check, models, train
-from ..train.loop import samples
 
 PROBES = 64  # samples (or windows of a text) that the activations are looked at on
 LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d)
@@ -96,8 +95,11 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
 
 def _watched(model, lr_factors, data, recipe, seed):
     """The rows of one training run."""
-    (probes, _), _ = samples(data, model.shape)
-    probes, rows = probes[:PROBES].to(next(model.parameters()).device), []
+    if hasattr(data, "batch"):  # a text
+        probes, _ = data.batch(PROBES, model.shape.context, torch.Generator().manual_seed(0))
+    else:
+        probes = data.x_train[:PROBES]
+    probes, rows = probes.to(next(model.parameters()).device), []
     start = _outputs(model, probes)
 
     def look(step, _):
