@@ -32,10 +32,10 @@ def fit_many(
     Raises: ValueError for members of different shapes, or lists of different lengths.
     """
     recipe, n = recipe or Recipe(), len(models)
-    seeds = _one_each("seeds", range(n) if seeds is None else seeds, n)
-    lrs = _one_each("lrs", [recipe.lr] * n if lrs is None else lrs, n)
-    decays = _one_each("decays", [recipe.weight_decay] * n if decays is None else decays, n)
-    sets = _one_each("data", data if isinstance(data, list) else [data] * n, n)
+    seeds = _one_each("seeds", seeds, range(n))
+    lrs = _one_each("lrs", lrs, [recipe.lr] * n)
+    decays = _one_each("decays", decays, [recipe.weight_decay] * n)
+    sets = _one_each("data", data if isinstance(data, list) else [data] * n, models)
     for lr, decay in zip(lrs, decays, strict=True):
         replace(recipe, lr=lr, weight_decay=decay)  # refuses what cannot be
     _check_alike(models, recipe)
@@ -52,11 +52,9 @@ def fit_many(
         total += losses.detach()
         if step in recipe.record_steps:
             with clock.paused():
-                stack.write_back()
-                spent = step * step_flops(stack.shape, recipe.batch_size), clock.seconds / n
                 means = (total / (step - done)).tolist()
-                for history, model, one, mean in zip(histories, models, sets, means, strict=True):
-                    history.add(step, mean, *spent, score(model, one))
+                stack.write_back()
+                _record(histories, stack, sets, means, step, recipe, clock.seconds / n)
                 stop = bool(callback and callback(step, [history.last for history in histories]))
             total, done = 0.0, step
             if stop:
@@ -178,11 +176,18 @@ def _kind(model):
     return model.shape, list(trained(model)), scales
 
 
-def _one_each(name, values, n):
-    values = list(values)
-    if not n or len(values) != n:
+def _record(histories, stack, sets, means, step, recipe, seconds):
+    """Add a record to each history; `means` are the training losses since the one before."""
+    flops = step * step_flops(stack.shape, recipe.batch_size)
+    for history, model, data, mean in zip(histories, stack.models, sets, means, strict=True):
+        history.add(step, mean, flops, seconds, score(model, data))
+
+
+def _one_each(name, values, default):
+    values = list(default if values is None else values)
+    if not values or len(values) != len(default):
         remedy = "build them first: [models.build(shape, seed) for seed in seeds]"
-        check.refuse(name, values, f"one for each of the {n} models", remedy)
+        check.refuse(name, values, f"one for each of the {len(default)} models", remedy)
     return values
 
 
