@@ -30,6 +30,7 @@ INPUT = ("layers.0.weight", "stem.weight", "convs.0.weight", "embed.weight", "po
 OUTPUT = ("layers.3.weight", "head.weight")
 OUTPUT_BIAS = ("layers.3.bias", "head.bias")  # as long as there are classes: its fan_out is fixed
 TASK = data.signals(1000, 200)
+ONES = dict.fromkeys(tuning.lr_factors(MLP, MLP), 1.0)
 RECIPE = Recipe(batch_size=32, lr=1e-2, weight_decay=0.0, clip=math.inf)
 
 
@@ -248,6 +249,12 @@ def test_diverged_runs_are_infinitely_bad():
         ),
         (lambda: tuning.coordinate_check(None, [8, 8], TASK, RECIPE), "widths, to compare=1"),
         (lambda: fit(models.build(MLP), TASK, lr_factors={"head": 1.0}), "lr_factors.*layers.0"),
+        (
+            lambda: fit(models.build(MLP), TASK, lr_factors=ONES | {"layers.1.bias": 0.0}),
+            "bias'.=0",
+        ),
+        (lambda: tuning.best_lr([0.0, 0.1, 0.2], [3.0, 1.0, 2.0]), "above 0"),
+        (lambda: tuning.drift([]), "steps after the first"),
     ],
 )
 def test_mistakes_are_answered(call, message):
@@ -255,24 +262,8 @@ def test_mistakes_are_answered(call, message):
         call()
 
 
-def test_a_factor_of_zero_is_refused():
-    factors = dict.fromkeys(tuning.lr_factors(MLP, MLP), 1.0) | {"layers.1.bias": 0.0}
-    with pytest.raises(ValueError, match=r"lr_factors\['layers.1.bias'\]=0.0"):
-        fit(models.build(MLP), TASK, lr_factors=factors)
-
-
-def test_a_rate_of_zero_has_no_logarithm():
-    with pytest.raises(ValueError, match="above 0"):
-        tuning.best_lr([0.0, 0.1, 0.2], [3.0, 1.0, 2.0])
-
-
 def test_a_network_that_fails_is_watched_no_longer():
     model = models.build(count.MLP(2, 8))
     with pytest.raises(RuntimeError):
         _outputs(model, torch.zeros(2, 7))
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_a_table_without_steps_has_no_drift():
-    with pytest.raises(ValueError, match="steps after the first"):
-        tuning.drift([])
