@@ -44,7 +44,7 @@ def by_hand(stage, optimizer):
         gathered.append(sum(unit.flat.untyped_storage().nbytes() for unit in zero.units))
 
     for layer in zero.network.layers:
-        layer.register_forward_hook(look)
+        layer.register_forward_pre_hook(look)  # after those that gather
 
     def finish(loss):
         with Meter() as meter:
