@@ -13,6 +13,7 @@ about 2 where nothing else ran.
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 from modelscale import count, models, parallel
 from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
-from modelscale.machine import interpolate
 from modelscale.parallel import ring
 from modelscale.parallel.buckets import DataParallel
 from modelscale.timing import in_turn_s
@@ -94,7 +94,8 @@ def compare(shape, batch: int, steps: int, rounds: int, steps_s: list[tuple]) ->
     }
     ratios["by_hand_over_library"] = times["library"] / times["by_hand"]
     ratios["weak_efficiency"] = times["one"] / times["weak"]
-    sending = 2 * interpolate(steps_s, 4 * shape.params / 2)
+    sizes, seconds = np.log(steps_s).T
+    sending = 2 * np.exp(np.interp(math.log(2 * shape.params), sizes, seconds))
     return {
         "params": shape.params,
         "batch": batch,

@@ -21,7 +21,6 @@ import torch.distributed as dist
 from modelscale import parallel
 from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
-from modelscale.machine import interpolate
 from modelscale.parallel import ring
 from modelscale.timing import in_turn_s
 
@@ -67,8 +66,9 @@ def compare(ranks: int, launches: int) -> dict:
     ]
     seconds = {way: np.array([run[way] for run in runs]) for way in WAYS}
     step_s = np.median(seconds["step"], 0)
-    link, steps_s = ring.fit_link(SIZES, step_s), list(zip(SIZES, step_s, strict=True))
-    predicted = [2 * (ranks - 1) * interpolate(steps_s, size / ranks) for size in SIZES]
+    link, chunks = ring.fit_link(SIZES, step_s), np.array(SIZES) / ranks
+    steps_s = np.exp(np.interp(np.log(chunks), np.log(SIZES), np.log(step_s)))
+    predicted = 2 * (ranks - 1) * steps_s
     ratio = np.median(seconds["gloo"] / seconds["by_hand"], 0)
     return {
         "bytes": SIZES,
