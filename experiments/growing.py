@@ -1,4 +1,4 @@
-"""The stored sweep behind notebook 06: grown, from scratch or fine-tuned at equal total FLOPs.
+"""The stored sweep behind notebook 07: grown, from scratch or fine-tuned at equal total FLOPs.
 
     python experiments/growing.py [--out notebooks/results/growing.json]
 
@@ -38,7 +38,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "growing.json"
 
 
 def main():
-    """Nothing: runs the sweep and writes its result."""
+    """Run the sweep and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out, begin, runs = parser.parse_args().out, time.process_time(), []
@@ -51,7 +51,7 @@ def main():
 
 
 def write(out, runs, seconds) -> None:
-    """Nothing: writes what is done so far, with all that one needs to make it again."""
+    """Write what is done so far, with all that one needs to make it again."""
     about = {
         "machine": describe_machine(),
         "date": time.strftime("%Y-%m-%d"),

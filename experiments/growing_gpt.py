@@ -1,4 +1,4 @@
-"""The stored sweep of GPTs behind notebook 06: stacked, deepened, widened or from scratch.
+"""The stored sweep of GPTs behind notebook 07: stacked, deepened, widened or from scratch.
 
     python experiments/growing_gpt.py [--out notebooks/results/growing_gpt.json]
 
@@ -28,11 +28,11 @@ BIG = count.Transformer(n_layer=4, d_model=12, n_head=4, vocab_size=256, context
 SHALLOW = replace(BIG, n_layer=1)
 THIN = replace(BIG, n_head=1, head_dim=3, d_ff=12)
 SMALL = {"stacked": SHALLOW, "deepened": SHALLOW, "widened": THIN, "shallow": SHALLOW, "thin": THIN}
-BUDGETS = (2e10,)  # FLOPs: in 02_scaling_laws the best size there is a good deal below BIG
+BUDGETS = (2e10,)  # FLOPs: in 03_compute_optimal the best size there is a good deal below BIG
 SHARE = 0.3  # of the budget, spent on the small network
 SEEDS, TUNING_SEED = (0, 1, 2), 100
 LRS = (8e-3, 1.6e-2)
-EARLY_LR = 1.6e-2  # the best for networks of this size in 02_scaling_laws
+EARLY_LR = 1.6e-2  # the best for networks of this size in 03_compute_optimal
 NOISE = 1.0
 WINDOWS = 1000  # to choose on, and as many others to score on
 RECIPE = Recipe(batch_size=16, records=8)
@@ -41,7 +41,7 @@ METHODS = ("scratch", "shallow", "thin", "stacked", "deepened", "widened")
 
 
 def main():
-    """Nothing: runs the sweep and writes its result after every method."""
+    """Run the sweep and write its result after every method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out, begin, runs = parser.parse_args().out, time.process_time(), []
@@ -53,7 +53,7 @@ def main():
 
 
 def write(out, runs, seconds) -> None:
-    """Nothing: writes what is done so far, with all that one needs to make it again."""
+    """Write what is done so far, with all that one needs to make it again."""
     about = {
         "machine": describe_machine(),
         "date": time.strftime("%Y-%m-%d"),
@@ -122,7 +122,7 @@ def grown(method, small, seed):
 
 
 def add(curve, history, paid) -> None:
-    """Nothing: lengthens the curve by a history that began when so much was paid."""
+    """Lengthen the curve by a history that began when so much was paid."""
     curve["flops"] += [paid + flops for flops in history.flops]
     curve["loss"] += [round(loss, 4) for loss in history.test_loss]
 

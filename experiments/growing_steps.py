@@ -1,4 +1,4 @@
-"""The stored sweep behind the explorer of notebook 06: one network grown step by step.
+"""The stored sweep behind the explorer of notebook 07: one network grown step by step.
 
     python experiments/growing_steps.py [--out notebooks/results/growing_steps.json]
 
@@ -35,7 +35,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "growing_steps.json"
 
 
 def main():
-    """Nothing: runs the sweep and writes its result."""
+    """Run the sweep and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out, begin, runs = parser.parse_args().out, time.process_time(), []
@@ -48,7 +48,7 @@ def main():
 
 
 def write(out, runs, seconds) -> None:
-    """Nothing: writes what is done so far, with all that one needs to make it again."""
+    """Write what is done so far, with all that one needs to make it again."""
     about = {
         "machine": describe_machine(),
         "date": time.strftime("%Y-%m-%d"),

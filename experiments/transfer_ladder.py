@@ -1,4 +1,4 @@
-"""The stored ladder behind notebook 05: accuracy over method, target and labels a class.
+"""The stored ladder behind notebook 06: accuracy over method, target and labels a class.
 
     python experiments/transfer_ladder.py [--out notebooks/results/transfer_ladder.json]
 
@@ -62,7 +62,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "transfer_ladder.jso
 
 
 def main():
-    """Nothing: runs the ladder and writes its result after each cell; a run cut off goes on."""
+    """Run the ladder and write its result after each cell; a run that was cut off goes on."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out = parser.parse_args().out
@@ -145,24 +145,18 @@ def accuracy(target, width, labels, method, lr, seed, probe_lr=None) -> tuple[fl
         return fit_tail(network, int(method[-1]) if method[-1].isdigit() else 3, few, recipe, seed)
     flops = 0
     if method == "probe, then fine-tune":
-        network, flops = probed(network, few, replace(recipe, lr=probe_lr), seed)
+        _, flops = fit_tail(network, 3, few, replace(recipe, lr=probe_lr), seed)
+        transfer.freeze(network, 0)
     history = fit(network, few, recipe, seed)
     samples = recipe.steps * recipe.batch_size
-    return history.last["accuracy"], flops + transfer.train_flops(network, samples)
+    return history.last["accuracy"], flops + models.train_flops(network, samples)
 
 
 def fit_tail(network, frozen, few, recipe, seed) -> tuple[float, int]:
-    """(accuracy, FLOPs) of training what lies behind the frozen stages, on features."""
-    prefix, tail = transfer.split(network, frozen)
-    history = fit(tail, transfer.features(prefix, few), recipe, seed)
+    """(accuracy, FLOPs) of training what lies behind the frozen stages, in place, on features."""
+    tail, features = transfer.features(network, frozen, few)
+    history = fit(tail, features, recipe, seed)
     return history.last["accuracy"], tail_flops(network, tail, len(few.y_train), recipe)
-
-
-def probed(network, few, recipe, seed):
-    """(network with a trained head, FLOPs of that)."""
-    prefix, tail = transfer.split(network, 3)
-    fit(tail, transfer.features(prefix, few), recipe, seed)
-    return transfer.join(prefix, tail), tail_flops(network, tail, len(few.y_train), recipe)
 
 
 def tail_flops(network, tail, n, recipe) -> int:

@@ -1,4 +1,4 @@
-"""The stored sweep behind notebook 05 on sources: which help, which hurt, and what is forgotten.
+"""The stored sweep behind notebook 06 on sources: which help, which hurt, and what is forgotten.
 
     python experiments/transfer_sources.py [--out notebooks/results/transfer_sources.json]
 
@@ -20,9 +20,11 @@ from pathlib import Path
 
 import torch
 import transfer_ladder as ladder
+from torch.nn.utils import parametrize
 from transfer_ladder import LRS, RANK, RECIPE, SEEDS, TUNING_SEEDS
 
 from modelscale import count, data, models, transfer
+from modelscale.dial import settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit
 
@@ -44,7 +46,7 @@ OUT = Path(__file__).parents[1] / "notebooks" / "results" / "transfer_sources.js
 
 
 def main():
-    """Nothing: runs both parts and writes their result."""
+    """Run both parts and write their result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     out, begin, cells = parser.parse_args().out, time.process_time(), []
@@ -129,16 +131,91 @@ def protected(before, letters, target, seed):
     yield "LoRA", transfer.merge(tuned(transfer.add_lora(start, RANK, seed=seed)))
     for strength in STRENGTHS:
         strong = replace(recipe, weight_decay=strength)
-        yield f"anchor {strength:g}", transfer.release(tuned(transfer.anchor(start), strong))
+        yield f"anchor {strength:g}", released(tuned(anchored(start), strong))
     probe = transfer.freeze(copy.deepcopy(start), 3)
     after = tuned(tuned(probe).requires_grad_(True))
     yield "probe, then fine-tune", after
     for share in SHARES:
-        between = transfer.interpolate(tuned(probe), after, share)
+        between = mean_of_weights(tuned(probe), after, share)
         yield f"weights {share:g} of the way", between
-    both = transfer.mixed(letters, target, 0.5, seed)
+    both = mixed(letters, target, 0.5, seed)
     rehearsed = tuned(transfer.adapt(before, both.n_classes, seed, keep=True), task=both)
     yield "rehearsal", (rehearsed, first_classes(rehearsed, letters.n_classes))
+
+
+def anchored(model) -> torch.nn.Module:
+    """A copy of `model` whose weight decay pulls it back to where it is now, not to zero.
+
+    Each weight is start + offset, and the offset is what is trained: so the recipe's `weight_decay`
+    is the anchor's strength. The head, new to its task, still decays to zero.
+    Source: Li 2018 (Explicit inductive bias for transfer learning with CNNs), section 3, L2-SP;
+    under "adamw" the pull is decoupled, as its decay is.
+    """
+    copied = copy.deepcopy(model)
+    head = copied.get_submodule(transfer.stages(model)[-1])
+    for part in [part for part in copied.modules() if part is not head]:
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            parametrize.register_parametrization(part, name, Offset(parameter))
+    return copied
+
+
+class Offset(torch.nn.Module):
+    """start + offset, where the start never changes."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.start = torch.nn.Parameter(start.detach().clone(), requires_grad=False)
+
+    def forward(self, offset):
+        return self.start + offset
+
+    def right_inverse(self, weight):
+        """The offset of a weight: torch asks for it once, and it is zero then."""
+        return weight - self.start
+
+
+def released(model) -> torch.nn.Module:
+    """A plain copy of an anchored network, with the weights it has reached.
+
+    Built anew, as torch's own way back would undo the anchor of every copy of `model`, too.
+    """
+    free = models.build(model.shape)
+    with torch.no_grad():
+        for name, parameter in free.named_parameters():
+            part, _, last = name.rpartition(".")
+            parameter.copy_(getattr(model.get_submodule(part), last))
+    return free
+
+
+def mean_of_weights(a, b, share) -> torch.nn.Module:
+    """A network whose weights are (1 - share) of `a`'s and `share` of `b`'s.
+
+    Source: Wortsman 2022 (Robust fine-tuning of zero-shot models), WiSE-FT, section 3.
+    """
+    between = copy.deepcopy(a)
+    with torch.no_grad():
+        for parameter, other in zip(between.parameters(), b.parameters(), strict=True):
+            parameter.lerp_(other, share)
+    return between
+
+
+def mixed(source, target, share, seed) -> data.Dataset:
+    """`target` with samples of `source` among its training samples, a `share` of all: rehearsal.
+
+    The classes are those of the source, then those of the target, whose labels move up. The test
+    set is the target's.
+    Source: Robins 1995 (Catastrophic forgetting, rehearsal and pseudorehearsal).
+    """
+    wanted = round(share / (1 - share) * len(target.y_train))
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(source.y_train), generator=generator)[:wanted]
+    return replace(
+        target,
+        x_train=torch.cat([source.x_train[rows], target.x_train]),
+        y_train=torch.cat([source.y_train[rows], target.y_train + source.n_classes]),
+        y_test=target.y_test + source.n_classes,
+        n_classes=source.n_classes + target.n_classes,
+    )
 
 
 def remembers(before, after) -> torch.nn.Module:
@@ -159,4 +236,5 @@ def first_classes(network, n) -> torch.nn.Module:
 
 
 if __name__ == "__main__":
+    settle()
     main()

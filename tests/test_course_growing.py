@@ -1,4 +1,4 @@
-"""Proves that the stored sweeps of notebook 06 are whole, come from their scripts, and spend equal
+"""Proves that the stored sweeps of notebook 07 are whole, come from their scripts, and spend equal
 FLOPs.
 """
 

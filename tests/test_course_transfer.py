@@ -1,4 +1,4 @@
-"""Proves that the three stored results of notebook 05 are whole, come from their scripts and can be
+"""Proves that the two sweeps behind notebook 06 are whole, come from their scripts and can be
 made again.
 """
 
@@ -84,6 +84,17 @@ def test_the_script_makes_the_control_again(scripts, target):
         assert flops == cell["flops"]
 
 
+def test_the_script_makes_the_probe_on_features_again(scripts):
+    script = scripts["transfer_ladder"]
+    script.pretrained.cache_clear()
+    network = script.models.build(script.count.ConvNet2d(3, 8), 0)
+    few = script.task("moved digits").subset(50, 0)
+    recipe = script.replace(script.RECIPE, steps=20, batch_size=32)
+    _, flops = script.fit_tail(network, 3, few, recipe, 0)
+    whole = script.models.counted_flops(network, script.models.one_sample(network.shape))
+    assert flops == 50 * whole - 50 * 2560 + 20 * 32 * 5120  # the head: forward, then trained
+
+
 def test_a_tuning_draw_is_judged_by_samples_it_did_not_draw(scripts):
     script = scripts["transfer_ladder"]
     pool = script.task("signals")
@@ -91,16 +102,6 @@ def test_a_tuning_draw_is_judged_by_samples_it_did_not_draw(scripts):
     drawn = {tuple(row) for row in judged.x_train.tolist()}
     assert len(drawn) == 50 and len(judged.y_test) == 1000
     assert not drawn & {tuple(row) for row in judged.x_test.tolist()}
-
-
-def test_the_result_of_the_encoder_is_whole():
-    script, content = sweeps.script("field_encoder"), sweeps.read("field_encoder")
-    places = [(c["features"], c["labels"]) for c in content["cells"]]
-    kinds = ("pretrained", "random weights", "words", "letters")
-    assert places == list(product(kinds, script.LABELS))
-    assert all(len(c["accuracy"]) == 5 for c in content["cells"])
-    assert content["weights_sha256"] == script.encoder.HASHES["model.safetensors"]
-    assert len(content["classes"]) == 8 and content["texts"] > 800
 
 
 def test_a_write_that_fails_leaves_the_ladder_as_it_was(tmp_path, monkeypatch):

@@ -11,7 +11,6 @@ import torch
 
 from modelscale import count, data, growth, models, tuning
 from modelscale.growth.units import groups
-from modelscale.growth.wide import unit_norms
 from modelscale.train import Recipe, fit
 
 GPT = count.Transformer(n_layer=2, d_model=32, n_head=4, vocab_size=61, context=24)
@@ -32,7 +31,6 @@ WIDER = {
     "gated GPT": {"n_head": 7},
     "grouped GPT": {"d_ff": 150},
 }
-PLACES = {"MLP": 1, "residual": 0, "conv with stride": 1, "GPT": 0, "gated GPT": 1}
 SEEDS = (0, 1, 2)
 
 
@@ -102,10 +100,9 @@ def test_fresh_units_change_nothing_and_are_no_copies(name, seed):
 @pytest.mark.parametrize("name", NETS)
 def test_deeper_computes_the_same(name, seed):
     small = moved(name, seed)
-    for at in {None, PLACES.get(name)}:
-        big = growth.deepen(small, at=at, seed=seed, **deeper(name))
-        assert difference(small, big) < 1e-5
-        assert n_params(big) == big.shape.params > small.shape.params
+    big = growth.deepen(small, seed=seed, **deeper(name))
+    assert difference(small, big) < 1e-5
+    assert n_params(big) == big.shape.params > small.shape.params
 
 
 @pytest.mark.parametrize("name", ["MLP", "residual", "GPT", "gated GPT", "grouped GPT"])
@@ -139,38 +136,41 @@ def test_equal_copies_stay_equal_and_unequal_ones_part(optimizer, noise):
     assert apart < 1e-5 if noise == 0 else apart > 1e-3
 
 
-def test_a_slice_holds_the_units_it_names():
+def test_a_slice_holds_the_units_of_the_largest_norms():
     model = moved("MLP", 0)
-    norms = unit_norms(model, groups(model)[0])
     made = model.layers[0].weight.square().sum(1) + model.layers[0].bias.square()
-    assert torch.allclose(norms, (made * model.layers[1].weight.square().sum(0)).sqrt())
-    for by, kept in (("norm", norms.topk(5).indices.sort().values), ("first", torch.arange(5))):
-        slim = growth.narrow(model, by=by, width=5)
-        assert torch.equal(slim.layers[0].weight, model.layers[0].weight[kept])
-        assert n_params(slim) == slim.shape.params
+    norms = made * model.layers[1].weight.square().sum(0)
+    kept = norms.topk(5).indices.sort().values
+    slim = growth.narrow(model, width=5)
+    assert torch.equal(slim.layers[0].weight, model.layers[0].weight[kept])
+    assert torch.equal(slim.layers[0].bias, model.layers[0].bias[kept])
+    assert n_params(slim) == slim.shape.params
 
 
 @pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_narrow_undoes_wider_where_it_keeps_the_first(name, seed):
-    """The first units are the old ones; all that is left to undo is the sharing."""
-    small = moved(name, seed)
-    sizes = {dial: getattr(small.shape, dial) for dial in wider(name)}
-    sizes = {dial: small.shape.ff_width if dial == "d_ff" else n for dial, n in sizes.items()}
-    back = growth.narrow(growth.widen(small, **wider(name)), by="first", **sizes)
-    old = dict(small.named_parameters())
-    unread = [key for key, value in back.named_parameters() if torch.equal(value, old[key])]
+def test_a_slice_is_a_network_of_its_shape_with_units_of_the_large_one(name):
+    small = moved(name, 0)
+    big = growth.widen(small, **wider(name))
+    sizes = {dial: getattr(small.shape, dial) or small.shape.ff_width for dial in wider(name)}
+    back = growth.narrow(big, **sizes)
+    assert n_params(back) == back.shape.params == small.shape.params
+    old = dict(small.named_parameters())  # a copy of each unit is left, or the unit itself
     read = {site.name for group in groups(small) for site in group.sites if site.reads}
-    assert set(unread) >= set(old) - read
+    for key in set(old) - read:
+        rows = {tuple(row.flatten().tolist()) for row in old[key].detach()}
+        assert {tuple(row.flatten().tolist()) for row in back.get_parameter(key).detach()} <= rows
 
 
 REFUSED = [
     (lambda: growth.widen(moved("MLP", 0), width=11), "width=11.*at least 12.*Narrow"),
-    (lambda: growth.widen(moved("MLP", 0)), "name at least one of width"),
+    (lambda: growth.widen(moved("MLP", 0)), "at least one of width.*width=64"),
     (lambda: growth.widen(moved("MLP", 0), n_head=4), "n_head.*'width'"),
     (lambda: growth.widen(moved("MLP", 0), width=20, noise=-1), "noise=-1"),
     (lambda: growth.widen(moved("MLP", 0), width=20, units="new"), "units='new'.*'fresh'"),
-    (lambda: growth.widen(moved("MLP", 0), noise=1, width=20, units="fresh"), "noise=1.*must be 0"),
+    (
+        lambda: growth.widen(moved("MLP", 0), noise=1, width=20, units="fresh"),
+        "units='fresh'.*'copies'",
+    ),
     (lambda: growth.widen(moved("residual", 0), width=24, units="fresh"), "fresh.*'copies'"),
     (lambda: growth.widen(moved("residual", 0), width=20), "width=12.*try 24"),
     (lambda: growth.widen(moved("grouped GPT", 0), n_head=8), "n_head.*share keys"),
@@ -178,12 +178,9 @@ REFUSED = [
     (lambda: growth.stack(models.build(replace(GPT, n_expert=2)), n_layer=4), "n_expert=2"),
     (lambda: growth.widen(torch.nn.Linear(3, 3), width=4), "class Linear.*models.build"),
     (lambda: growth.narrow(moved("MLP", 0), width=13), "width=13.*at most 12.*Widen"),
-    (lambda: growth.narrow(moved("MLP", 0), by="luck", width=3), "by='luck'"),
     (lambda: growth.deepen(moved("MLP", 0), depth=2), "depth=2.*at least 3"),
-    (lambda: growth.deepen(moved("MLP", 0), width=20), "width; it must be depth"),
-    (lambda: growth.deepen(moved("MLP", 0), depth=4, at=0), "at=0.*follow a ReLU"),
-    (lambda: growth.deepen(moved("conv", 0), depth=4, at=1), "at=1.*stride 2"),
-    (lambda: growth.deepen(models.build(count.ConvNet(1, 4)), depth=3), "stride 2"),
+    (lambda: growth.deepen(moved("MLP", 0), width=20), r"size=\['width'\].*\['depth'\]"),
+    (lambda: growth.deepen(models.build(count.ConvNet(1, 4)), depth=3), "n_stride=.*depth=1"),
     (lambda: growth.stack(moved("conv", 0), depth=6), "ConvNet.*Use deepen"),
     (lambda: growth.stack(moved("one layer", 0), depth=6), "MLP of 1 layers.*Use deepen"),
     (lambda: growth.carry({}, moved("MLP", 0)), "no plan.*Grow it first"),

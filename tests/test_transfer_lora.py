@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from modelscale import count, data, models, train, transfer
 
@@ -22,6 +21,10 @@ NETS = {
     "GPT": GPT,
 }
 RECIPE = train.Recipe(steps=6, batch_size=20, lr=0.01, records=1)
+
+
+def n_trained(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def inputs(shape, n=4):
@@ -37,7 +40,7 @@ def shaken(model, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for part in model.modules():
-            if isinstance(part, transfer.LoRA):
+            if hasattr(part, "delta"):
                 part.B.normal_(std=0.3, generator=generator)
     return model
 
@@ -51,8 +54,8 @@ def test_adapters_start_as_no_change_and_the_model_stays_plain(shape):
     model, x = models.build(shape), inputs(shape)
     adapted = transfer.add_lora(model, rank=2)
     assert torch.equal(adapted(x), model(x))
-    assert not any(isinstance(part, transfer.LoRA) for part in model.modules())
-    assert transfer.trainable_params(model) == shape.params
+    assert not any(hasattr(part, "delta") for part in model.modules())
+    assert n_trained(model) == shape.params
     assert not torch.allclose(shaken(adapted)(x), model(x), atol=1e-2)
 
 
@@ -61,17 +64,16 @@ def test_merged_outputs_are_equal_and_parameters_as_before(shape):
     merged = transfer.merge(adapted)
     torch.testing.assert_close(merged(x), adapted(x), atol=1e-5, rtol=1e-5)
     assert sum(p.numel() for p in merged.parameters()) == shape.params
-    assert transfer.trainable_params(merged) == shape.params
+    assert n_trained(merged) == shape.params
     names = [name for name, _ in models.build(shape).named_parameters()]
     assert [name for name, _ in merged.named_parameters()] == names
-    assert any(isinstance(part, transfer.LoRA) for part in adapted.modules())
+    assert any(hasattr(part, "delta") for part in adapted.modules())
 
 
 def test_the_formula_on_one_layer():
-    torch.manual_seed(0)
-    layer, x = nn.Linear(7, 5), torch.randn(3, 7)
-    lora = transfer.LoRA(layer, rank=2, alpha=6)
-    nn.init.normal_(lora.B)
+    model = models.build(count.MLP(1, 5, n_in=7))
+    layer, x = model.layers[0], torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    lora = shaken(transfer.add_lora(model, rank=2, alpha=6)).layers[0]
     expected = x @ layer.weight.T + layer.bias + 6 / 2 * (x @ lora.A.T) @ lora.B.T
     torch.testing.assert_close(lora(x), expected)
     torch.testing.assert_close(lora.delta(), 3 * lora.B @ lora.A)
@@ -88,7 +90,7 @@ def test_only_adapters_and_head_are_trained(name):
     changed = {n for n, p in adapted.named_parameters() if not torch.equal(p, before[n])}
     head = transfer.stages(adapted)[-1]
     assert changed == {n for n in before if n.startswith(head) or n.endswith((".A", ".B"))}
-    assert transfer.trainable_params(adapted) == sum(before[n].numel() for n in changed)
+    assert n_trained(adapted) == sum(before[n].numel() for n in changed)
 
 
 def test_a_gpt_trains_its_adapters_alone_and_learns():
@@ -96,26 +98,10 @@ def test_a_gpt_trains_its_adapters_alone_and_learns():
     trained = {n for n, p in adapted.named_parameters() if p.requires_grad}
     assert all(name.endswith((".A", ".B")) for name in trained)
     per_layer = 4 * ((16 + 48) + (16 + 16) + (16 + 64) + (64 + 16))  # qkv, out, up, down
-    assert transfer.trainable_params(adapted) == 2 * per_layer
+    assert n_trained(adapted) == 2 * per_layer
     recipe = replace(RECIPE, steps=40, lr=0.03, records=2)
     history = train.fit(adapted, data.text(), recipe)
     assert history.loss[-1] < history.loss[0]
-
-
-def test_targets_by_full_name_and_by_last_part():
-    model = models.build(GPT)
-
-    def where(targets):
-        adapted = transfer.add_lora(model, 2, targets=targets)
-        return [n for n, part in adapted.named_modules() if isinstance(part, transfer.LoRA)]
-
-    assert where("qkv") == ["blocks.0.attention.qkv", "blocks.1.attention.qkv"]
-    assert where(["blocks.1.mlp.up", "out"]) == [
-        "blocks.0.attention.out",
-        "blocks.1.attention.out",
-        "blocks.1.mlp.up",
-    ]
-    assert len(where(None)) == 8
 
 
 def test_many_adapted_networks_train_as_each_alone():
@@ -136,25 +122,8 @@ def test_the_seed_draws_A():
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    wide = transfer.LoRA(nn.Linear(1000, 50), 8, 8)
+    wide = transfer.add_lora(models.build(count.MLP(1, 50, n_in=1000)), 8).layers[0]
     assert wide.A.std().item() == pytest.approx(1000**-0.5, rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda m: transfer.add_lora(m, 13), "^rank=13: .*at most 12.*maps 40 numbers to 12"),
-        (lambda m: transfer.add_lora(m, 0), "^rank=0"),
-        (lambda m: transfer.add_lora(m, 2, alpha=-1), "^alpha=-1"),
-        (lambda m: transfer.add_lora(m, 2, targets=["conv"]), "^target='conv': .*'layers.0'"),
-        (lambda m: transfer.add_lora(m, 2, targets="layers.2"), "^target='layers.2'"),  # the head
-        (lambda m: transfer.add_lora(transfer.add_lora(m, 2), 2), "has LoRA adapters.*merge"),
-        (transfer.merge, "no adapters.*add_lora"),
-    ],
-)
-def test_mistakes_are_answered(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(models.build(NETS["MLP"]))
 
 
 def peft_twin(shape, rank=3, alpha=5):
@@ -163,7 +132,7 @@ def peft_twin(shape, rank=3, alpha=5):
         warnings.simplefilter("ignore")
         peft = pytest.importorskip("peft", reason="pip install 'modelscale[test]'")
     ours = shaken(transfer.add_lora(models.build(shape), rank, alpha))
-    adapters = {n: part for n, part in ours.named_modules() if isinstance(part, transfer.LoRA)}
+    adapters = {n: part for n, part in ours.named_modules() if hasattr(part, "delta")}
     head = transfer.stages(ours)[-1]
     config = peft.LoraConfig(
         r=rank,

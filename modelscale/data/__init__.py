@@ -1,7 +1,6 @@
 """The data of the course: seeded, made or found on this machine, never downloaded or cached."""
 
 from .base import Dataset
-from .docstrings import docstrings
 from .letters import digits, letters
 from .signals import default_templates, random_templates, signals
 from .text import Text, text
@@ -11,7 +10,6 @@ __all__ = [
     "Text",
     "default_templates",
     "digits",
-    "docstrings",
     "letters",
     "random_templates",
     "signals",

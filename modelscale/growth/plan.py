@@ -11,18 +11,9 @@ import torch
 from torch import Tensor
 
 from .. import models
+from .units import Take
 
 POWERS = {"exp_avg": 1, "exp_avg_sq": 2, "momentum_buffer": 1}  # of the gradient, in each state
-
-
-@dataclass(frozen=True)
-class Take:
-    """Entries of an old parameter, taken along one dimension."""
-
-    dim: int
-    entries: Tensor  # positions in the old parameter, one for each in the new
-    share: Tensor  # one over the number of copies, for each; 0 of a fresh unit
-    reads: bool  # weights that read the units; otherwise they make them
 
 
 @dataclass(frozen=True)
@@ -64,10 +55,6 @@ def carry(state: dict, model) -> dict:
 
     `state` is the dict that `fit(..., state=state)` filled. Parameters of new layers have none, and
     start like those of a new network.
-
-    Raises: ValueError if `model` did not come from `modelscale.growth`, or `state` is of another
-    network.
-    Taught in: 06_growing_models.
     """
     if not hasattr(model, "plan"):
         raise ValueError(

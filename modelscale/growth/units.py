@@ -4,7 +4,8 @@ Every unit is made by some entries (rows of a weight, a bias) and read by others
 next weight). Growing copies both, and shares out what is read.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,17 @@ from .. import check, models
 
 
 @dataclass(frozen=True)
-class Site:
+class Take:
+    """Entries of an old parameter, taken along one dimension."""
+
+    dim: int
+    entries: Tensor  # positions in the old parameter, one for each in the new
+    share: Tensor  # one over the number of copies, for each; 0 of a fresh unit
+    reads: bool  # weights that read the units; otherwise they make them
+
+
+@dataclass(frozen=True)
+class _Site:
     """The entries of one parameter that belong to a group of units."""
 
     name: str  # of the parameter
@@ -35,8 +46,14 @@ class Group:
 
     dial: str  # the field of the shape that counts them
     n: int
-    sites: tuple[Site, ...]
+    sites: tuple[_Site, ...]
     normed: bool = False  # a layer norm takes its mean and variance over them
+
+    def takes(self, units: Tensor, share: Tensor) -> Iterator[tuple[str, Take]]:
+        """(parameter, what is taken of it) wherever these units stand; `share` is one a unit."""
+        for site in self.sites:
+            shares = share.repeat_interleave(site.block).repeat(site.sections)
+            yield site.name, Take(site.dim, site.entries(units, self.n), shares, site.reads)
 
 
 def groups(model) -> list[Group]:
@@ -44,9 +61,12 @@ def groups(model) -> list[Group]:
 
     Raises: ValueError for any other network.
     """
-    for kind, find in GROUPS.items():
-        if type(model) is kind:
-            return [_present(group, model) for group in find(model.shape)]
+    if find := GROUPS.get(type(model)):
+        names = dict(model.named_parameters())  # a network without biases lacks some
+        return [
+            replace(group, sites=tuple(site for site in group.sites if site.name in names))
+            for group in find(model.shape)
+        ]
     raise ValueError(
         f"model is of class {type(model).__name__}: it must be an MLP, ResidualMLP, ConvNet or GPT"
         " of modelscale.models. Build one with models.build(shape)."
@@ -55,28 +75,23 @@ def groups(model) -> list[Group]:
 
 def _mlp(shape):
     for i in range(shape.depth):
-        made = Site(f"layers.{i}.weight", 0), Site(f"layers.{i}.bias", 0)
-        yield Group("width", shape.width, (*made, Site(f"layers.{i + 1}.weight", 1, True)))
+        yield Group("width", shape.width, _sites(f"layers.{i}", f"layers.{i + 1}"))
 
 
 def _residual_mlp(shape):
-    sites = [Site("stem.weight", 0), Site("stem.bias", 0)]
+    sites = [*_sites("stem", "head"), *_sites("norm")]
     for i in range(shape.depth - 1):
-        norm, linear = f"blocks.{i}.norm", f"blocks.{i}.linear"
-        sites += [Site(f"{norm}.weight", 0), Site(f"{norm}.bias", 0), Site(f"{linear}.weight", 0)]
-        sites += [Site(f"{linear}.weight", 1, True), Site(f"{linear}.bias", 0)]
-    sites += [Site("norm.weight", 0), Site("norm.bias", 0), Site("head.weight", 1, True)]
+        block = f"blocks.{i}"
+        sites += [*_sites(f"{block}.norm"), *_sites(f"{block}.linear", f"{block}.linear")]
     yield Group("width", shape.width, tuple(sites), normed=True)
 
 
 def _conv_net(shape):
-    for i in range(shape.depth):
-        made = Site(f"convs.{i}.weight", 0), Site(f"convs.{i}.bias", 0)
-        if i < shape.depth - 1:
-            read = Site(f"convs.{i + 1}.weight", 1, True)
-        else:  # the head reads each channel at every position
-            read = Site("head.weight", 1, True, block=shape.lengths[-1])
-        yield Group("width", shape.width, (*made, read))
+    for i in range(shape.depth - 1):
+        yield Group("width", shape.width, _sites(f"convs.{i}", f"convs.{i + 1}"))
+    # the head reads each channel at every position
+    last = _Site("head.weight", 1, True, block=shape.lengths[-1])
+    yield Group("width", shape.width, (*_sites(f"convs.{shape.depth - 1}"), last))
 
 
 def _gpt(shape):
@@ -85,11 +100,17 @@ def _gpt(shape):
     for i in range(shape.n_layer):
         attention, mlp = f"blocks.{i}.attention", f"blocks.{i}.mlp"
         if shape.kv_heads == shape.n_head:
-            qkv = [Site(f"{attention}.qkv.{p}", 0, False, shape.head_size, 3) for p in WB]
-            out = Site(f"{attention}.out.weight", 1, True, shape.head_size)
+            qkv = [_Site(f"{attention}.qkv.{p}", 0, False, shape.head_size, 3) for p in WB]
+            out = _Site(f"{attention}.out.weight", 1, True, shape.head_size)
             yield Group("n_head", shape.n_head, (*qkv, out))
-        up = [Site(f"{mlp}.up.{p}", 0, sections=2 if shape.gated_mlp else 1) for p in WB]
-        yield Group("d_ff", shape.ff_width, (*up, Site(f"{mlp}.down.weight", 1, True)))
+        up = [_Site(f"{mlp}.up.{p}", 0, sections=2 if shape.gated_mlp else 1) for p in WB]
+        yield Group("d_ff", shape.ff_width, (*up, _Site(f"{mlp}.down.weight", 1, True)))
+
+
+def _sites(maker, reader=None):
+    """The entries of a layer that makes the units and of one that reads them."""
+    made = _Site(f"{maker}.weight", 0), _Site(f"{maker}.bias", 0)
+    return (*made, _Site(f"{reader}.weight", 1, True)) if reader else made
 
 
 WB = ("weight", "bias")
@@ -99,10 +120,3 @@ GROUPS = {
     models.ConvNet: _conv_net,
     models.GPT: _gpt,
 }
-
-
-def _present(group, model):
-    """The group without the biases that this network does not have."""
-    names = dict(model.named_parameters())
-    sites = tuple(site for site in group.sites if site.name in names)
-    return Group(group.dial, group.n, sites, group.normed)

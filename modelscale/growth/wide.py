@@ -5,11 +5,8 @@ from dataclasses import replace
 import torch
 
 from .. import check, models
-from .plan import Piece, Plan, Take
+from .plan import Piece, Plan
 from .units import groups
-
-ORDERS = ("norm", "first", "random")
-UNITS = ("copies", "fresh")
 
 
 def widen(model, noise: float = 0.0, seed: int = 0, units: str = "copies", **sizes: int):
@@ -24,23 +21,22 @@ def widen(model, noise: float = 0.0, seed: int = 0, units: str = "copies", **siz
     A residual net can grow by whole multiples of copies alone: copied equally often, its units keep
     mean and variance in the layer norms. `growth.carry` takes the optimizer state along.
 
-    Raises: ValueError for a size that is smaller, or that the network does not have, for heads that
-    share keys and values, and for fresh units with noise or below a layer norm.
+    Raises: ValueError for a size that is smaller, or that the network does not have.
     Source: Chen 2016 (Net2Net), section 2; unequal parts in place of its added noise.
-    Taught in: 06_growing_models.
     """
     check.number("noise", noise, above=False)
-    check.integer("seed", seed, 0)
-    check.one_of("units", units, UNITS)
-    generator = torch.Generator().manual_seed(seed)
+    fresh = check.one_of("units", units, ("copies", "fresh")) == "fresh"
+    generator = torch.Generator().manual_seed(check.integer("seed", seed, 0))
     shape = _resized(model, sizes, smaller=False)
-    if units == "fresh":
-        return _freshly(model, shape, sizes, noise, seed)
+    if fresh and (noise or any(group.normed for group in groups(model))):
+        check.refuse("units", units, "'copies' with noise, and where a layer norm sees the units")
+    drawn = dict(models.build(shape, seed).named_parameters())
 
     def chosen(group, n):
         if group.normed:
             remedy = f"a layer norm needs every unit copied equally often; try {2 * group.n}"
             check.divides(group.dial, group.n, "width", n, remedy)
+        if fresh or group.normed:
             return torch.arange(n) % group.n
         more = torch.randint(group.n, (n - group.n,), generator=generator)
         return torch.cat([torch.arange(group.n), more])
@@ -49,70 +45,39 @@ def widen(model, noise: float = 0.0, seed: int = 0, units: str = "copies", **siz
         for take in piece.takes:
             if noise and take.reads:
                 weight = _uneven(weight, take, noise, generator)
-        return weight
-
-    return _taken(model, shape, sizes, chosen).build(model, adjusted)
-
-
-def _freshly(model, shape, sizes, noise, seed):
-    """The wider network whose new units are drawn from `seed` and not read yet."""
-    if noise:
-        raise ValueError(f"noise={noise!r}: it must be 0, as fresh units have no copies to part.")
-    if any(group.normed for group in groups(model)):
-        raise ValueError(
-            "units='fresh': it must be 'copies' in a residual net, as fresh units would change what"
-            " its layer norms see."
-        )
-    drawn = dict(models.build(shape, seed).named_parameters())
-
-    def chosen(group, n):
-        return torch.arange(n) % group.n
-
-    def adjusted(name, weight, piece):
-        for take in piece.takes:
-            if not take.reads:
+            if fresh and not take.reads:
                 old = take.share.bool().view(-1, *[1] * (weight.dim() - 1)).to(weight.device)
                 weight = torch.where(old, weight, drawn[name].to(weight.device))
         return weight
 
-    return _taken(model, shape, sizes, chosen, fresh=True).build(model, adjusted)
+    return _taken(model, shape, sizes, chosen, fresh).build(model, adjusted)
 
 
-def narrow(model, by: str = "norm", seed: int = 0, **sizes: int):
-    """A narrower copy of `model`: a slice of it, with the units that are kept and nothing else.
+def narrow(model, **sizes: int):
+    """A narrower copy of `model`: the units that matter most, nothing else; the outputs change.
 
-    `by` "norm" keeps the units with the largest product of incoming and outgoing weights (their
-    norms), "first" the first ones, "random" a random choice. The outputs change.
+    Kept are those whose incoming and outgoing weights have the largest product of norms.
 
     Raises: ValueError for a size that is larger, or that the network does not have.
     Source: Li 2017 (Pruning filters for efficient conv nets), section 3, which takes the incoming
     weights alone.
-    Taught in: 06_growing_models, 07_efficiency.
     """
-    check.one_of("by", by, ORDERS)
-    check.integer("seed", seed, 0)
-    generator = torch.Generator().manual_seed(seed)
     shape = _resized(model, sizes, smaller=True)
 
     def chosen(group, n):
-        if by == "first":
-            return torch.arange(n)
-        if by == "random":
-            return torch.randperm(group.n, generator=generator)[:n].sort().values
-        return unit_norms(model, group).topk(n).indices.sort().values
+        return _unit_norms(model, group).topk(n).indices.sort().values
 
     return _taken(model, shape, sizes, chosen).build(model)
 
 
-def unit_norms(model, group) -> torch.Tensor:
+def _unit_norms(model, group) -> torch.Tensor:
     """For each unit, the norm of the weights that make it times that of those that read it."""
     parameters = dict(model.named_parameters())
     squares = {False: torch.zeros(group.n), True: torch.zeros(group.n)}
     for site in group.sites:
         entries = parameters[site.name].detach().cpu().transpose(0, site.dim)
         each = entries.reshape(len(entries), -1).square().sum(1)
-        each = each.view(site.sections, group.n, site.block)
-        squares[site.reads] += each.sum((0, 2))
+        squares[site.reads] += each.view(site.sections, group.n, site.block).sum((0, 2))
     return (squares[False] * squares[True]).sqrt()
 
 
@@ -120,7 +85,7 @@ def _resized(model, sizes, smaller):
     """The shape with the new sizes, each of them checked."""
     known = {group.dial: group.n for group in groups(model)}
     if not sizes:
-        raise ValueError(f"no size given: name at least one of {', '.join(known)}, as in width=64.")
+        check.refuse("sizes", sizes, f"at least one of {', '.join(known)}", "as in width=64")
     for name, n in sizes.items():
         remedy = "heads that share keys and values stay; change d_ff" if name == "n_head" else ""
         check.one_of("size", name, tuple(known), remedy)
@@ -148,10 +113,8 @@ def _taken(model, shape, sizes, chosen, fresh=False) -> Plan:
         share = 1 / torch.bincount(units, minlength=group.n)[units]
         if fresh:
             share = (torch.arange(len(units)) < group.n).float()
-        for site in group.sites:
-            entries = site.entries(units, group.n)
-            shares = share.repeat_interleave(site.block).repeat(site.sections)
-            takes[site.name].append(Take(site.dim, entries, shares, site.reads))
+        for name, take in group.takes(units, share):
+            takes[name].append(take)
     return Plan(shape, {name: Piece(name, tuple(found)) for name, found in takes.items()})
 
 

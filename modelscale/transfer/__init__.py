@@ -1,30 +1,13 @@
-"""Reuse of a trained network: frozen, fine-tuned, adapted, and kept from forgetting.
+"""Reuse of a trained network: a new head, a frozen beginning, adapters."""
 
-A pretrained text encoder lives in `modelscale.transfer.encoder`, optional.
-"""
-
-from ..models import train_flops
-from .lora import LoRA, add_lora, merge
-from .prefix import features, join, split
-from .protect import anchor, interpolate, mixed, release
-from .stages import adapt, freeze, stages, trainable_params
-from .worth import labels_worth
+from .lora import add_lora, merge
+from .stages import adapt, features, freeze, stages
 
 __all__ = [
-    "LoRA",
     "adapt",
     "add_lora",
-    "anchor",
     "features",
     "freeze",
-    "interpolate",
-    "join",
-    "labels_worth",
     "merge",
-    "mixed",
-    "release",
-    "split",
     "stages",
-    "train_flops",
-    "trainable_params",
 ]

@@ -10,45 +10,38 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import check
-from .stages import plain, stages
+from .stages import freeze, stages
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-def add_lora(
-    model: nn.Module, rank: int, alpha: float | None = None, targets=None, seed: int = 0
-) -> nn.Module:
-    """A copy of `model` with adapters at `targets`, everything else frozen but a classifier's head.
+def add_lora(model: nn.Module, rank: int, alpha: float | None = None, seed: int = 0) -> nn.Module:
+    """A copy of `model` with adapters, everything else frozen but a classifier's head.
 
-    `targets` are names of layers, in full ("blocks.0.attention.qkv") or their last part ("qkv");
-    by default all linear maps and convolutions but the head. `alpha` is as large as `rank` if not
+    Each linear map and convolution but the head gets one. `alpha` is as large as `rank` if not
     given. The head of a GPT stays frozen: its task has not changed.
 
-    Raises: ValueError for a rank above a target's smaller side, a target that is not there, or a
-    network that is adapted already.
+    Raises: ValueError for a network that is adapted already.
     Source: Hu 2021, section 4.
-    Taught in: 05_transfer_learning.
     """
-    adapted = copy.deepcopy(plain(model)).requires_grad_(False)
+    adapted = freeze(copy.deepcopy(model), 0).requires_grad_(False)  # refuses an adapted one
     generator = torch.Generator().manual_seed(check.integer("seed", seed, low=0))
-    alpha = rank if alpha is None else alpha
-    for name in _targets(adapted, targets):
-        layer = adapted.get_submodule(name)
-        adapted.set_submodule(name, LoRA(layer, rank, alpha, generator), strict=True)
+    alpha, head = rank if alpha is None else alpha, stages(model)[-1]
+    for name, layer in list(adapted.named_modules()):
+        if isinstance(layer, LAYERS) and name != head:
+            adapted.set_submodule(name, _LoRA(layer, rank, alpha, generator), strict=True)
     if hasattr(model.shape, "n_out"):
-        adapted.get_submodule(stages(model)[-1]).requires_grad_(True)
+        adapted.get_submodule(head).requires_grad_(True)
     return adapted
 
 
 def merge(model: nn.Module) -> nn.Module:
     """A plain copy of `model`, each adapter added into its layer: the same outputs at no cost.
 
-    Raises: ValueError for a network without adapters.
     Source: Hu 2021, section 4.1 (no additional inference latency).
-    Taught in: 05_transfer_learning.
     """
     merged = copy.deepcopy(model)
-    adapters = {name: part for name, part in merged.named_modules() if isinstance(part, LoRA)}
+    adapters = {name: part for name, part in merged.named_modules() if isinstance(part, _LoRA)}
     if not adapters:
         raise ValueError("model has no adapters: there must be at least 1. Call add_lora first.")
     with torch.no_grad():
@@ -58,22 +51,20 @@ def merge(model: nn.Module) -> nn.Module:
     return merged.requires_grad_(True)
 
 
-class LoRA(nn.Module):
+class _LoRA(nn.Module):
     """W x + (alpha / rank) B A x around a linear map or a convolution; W is frozen.
 
     B starts at zero, so the network starts as it was; A is drawn from a normal distribution
     (the paper gives no scale: 1 / sqrt(fan_in) here, so that signals keep their size). Beside a
     convolution A is one with `rank` channels and B a map of channels, one pixel at a time.
 
-    Raises: ValueError for a rank above what W can have.
     Source: Hu 2021, section 4.1 and equation 3.
-    Taught in: 05_transfer_learning.
     """
 
     def __init__(self, layer: nn.Module, rank: int, alpha: float, generator=None):
         super().__init__()
         n_out, fan_in = layer.weight.flatten(1).shape
-        remedy = f"a layer maps {fan_in} numbers to {n_out}; lower the rank, or choose targets"
+        remedy = f"a layer maps {fan_in} numbers to {n_out}; lower the rank"
         check.integer("rank", rank, 1, min(n_out, fan_in), remedy)
         self.layer = layer.requires_grad_(False)
         self.scale = check.number("alpha", alpha) / rank
@@ -96,20 +87,3 @@ class LoRA(nn.Module):
         """What merging adds to W, in W's shape."""
         change = self.scale * self.B.flatten(1) @ self.A.flatten(1)  # (out, r) (r, fan_in)
         return change.view_as(self.layer.weight)
-
-
-def _targets(model, asked):
-    """The full names of the layers to adapt."""
-    head = stages(model)[-1]
-    names = [n for n, part in model.named_modules() if isinstance(part, LAYERS) and n != head]
-    if asked is None:
-        return names
-    asked = [asked] if isinstance(asked, str) else list(asked)
-    for target in asked:
-        remedy = "a last part, as in blocks.0.mlp.up, stands for all layers that end in it"
-        check.one_of("target", target, [*names, *dict.fromkeys(map(_last_part, names))], remedy)
-    return [name for name in names if name in asked or _last_part(name) in asked]
-
-
-def _last_part(name):
-    return name.rsplit(".", 1)[-1]

@@ -1,12 +1,14 @@
-"""The parts of a network from input to head: a fresh head for a new task, a frozen beginning."""
+"""The parts of a network from input to head: a fresh head, a frozen beginning and its features."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from .. import check, models
+from ..data import Dataset
+
+CHUNK = 1000  # samples that go through frozen stages at a time
 
 
 def stages(model: nn.Module) -> list[str]:
@@ -14,8 +16,6 @@ def stages(model: nn.Module) -> list[str]:
 
     A part is a layer, a block or a norm, as the model's `named_modules` calls it. A GPT's positions
     belong to "embed", and a tied head is the embedding: both are frozen or trained together.
-
-    Taught in: 05_transfer_learning.
     """
     names = []
     for name, part in model.named_children():
@@ -32,22 +32,17 @@ def adapt(model: nn.Module, n_out: int, seed: int = 0, keep: bool = False) -> nn
     With `keep` the head goes on knowing the old classes, and only the further ones are drawn.
     All of the copy is trained, whatever was frozen in `model`.
 
-    Raises: ValueError for a GPT, an adapted network, fewer classes than two or, with `keep`, than
-    the model has.
-    Taught in: 05_transfer_learning.
+    Raises: ValueError for a GPT, an adapted network, or fewer classes than two or than are kept.
     """
-    classifier(model)
+    _classifier(model)
     known = model.shape.n_out if keep else 0
     check.integer("n_out", n_out, max(2, known), remedy=f"the model knows {known}" if keep else "")
     adapted = models.build(replace(model.shape, n_out=n_out), seed)
     head = stages(model)[-1]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            fresh = adapted.get_parameter(name)
-            if name.startswith(f"{head}."):
-                fresh[:known] = parameter[:known]
-            else:
-                fresh.copy_(parameter)
+            rows = slice(known) if name.startswith(f"{head}.") else slice(None)
+            adapted.get_parameter(name)[rows] = parameter[rows]
     return adapted.to(parameter.device)
 
 
@@ -59,9 +54,8 @@ def freeze(model: nn.Module, n: int) -> nn.Module:
 
     Raises: ValueError for an adapted network, or if no parameter would be left to train.
     Source: Yosinski 2014, section 2 (frozen and fine-tuned layers).
-    Taught in: 05_transfer_learning.
     """
-    plain(model)
+    _plain(model)
     names = stages(model)
     check.integer("n", n, 0, len(names) - 1, "the head, the last stage, must learn the new task")
     model.requires_grad_(True)
@@ -69,47 +63,79 @@ def freeze(model: nn.Module, n: int) -> nn.Module:
         model.get_submodule(name).requires_grad_(False)
     if n and getattr(model, "position", None) is not None:
         model.position.requires_grad_(False)
-    if not trainable_params(model):
-        raise ValueError(
-            f"n={n}: it must be at most {len(names) - 2}, as the head is tied to the embedding and"
-            " frozen with it. Build the shape with tied=False, or freeze fewer stages."
-        )
+    if not any(p.requires_grad for p in model.parameters()):
+        remedy = "the head is tied to the embedding and frozen with it; build with tied=False"
+        check.integer("n", n, 0, len(names) - 2, remedy)
     return model
 
 
-def trainable_params(model: nn.Module) -> int:
-    """Parameters of `model` that training changes.
+def features(model: nn.Module, n: int, data: Dataset) -> tuple[nn.Module, Dataset]:
+    """(tail, features): the stages of `model` behind its first `n`, and `data` as those n give it.
 
-    Taught in: 05_transfer_learning.
+    What is frozen gives the same in every epoch, so it is computed once. The tail is no copy: to
+    train it on the features is to train `model` with `n` frozen stages, as it is from here on.
+
+    Raises: ValueError for a GPT, whose text is drawn anew in every step, or an adapted network.
     """
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    check.integer("n", n, 1, len(stages(_classifier(model))) - 1, "the head must learn")
+    steps = _steps(freeze(model, n))
+    frozen, tail = nn.Sequential(*steps[:n]), nn.Sequential(*steps[n:])
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        parts = {
+            name: torch.cat([frozen(x.to(device)).to(x.device) for x in whole.split(CHUNK)])
+            for name, whole in (("x_train", data.x_train), ("x_test", data.x_test))
+        }
+        x = frozen(models.one_sample(model.shape).to(device))
+    flops = (models.counted_flops(tail, x, training) for training in (False, True))
+    tail.shape = _TailShape(*flops)
+    return tail, replace(data, **parts, name=f"features of {data.name}")
 
 
-def plain(model: nn.Module) -> nn.Module:
-    """`model`, where all its parts are as they were built.
+@dataclass(frozen=True)
+class _TailShape:
+    """What `fit` wants to know of a tail: its FLOPs for one sample."""
 
-    Raises: ValueError for a network with adapters or an anchor.
-    """
-    # an adapter alone has a delta: `lora` imports this module, not the other way round
+    forward_flops: int
+    training_flops: int  # the gradients of the trained parameters included
+
+    def matmul_flops(self, batch: int, training: bool = False) -> int:
+        """FLOPs of the tail alone for `batch` samples, forward or a whole training step."""
+        return batch * (self.training_flops if training else self.forward_flops)
+
+    def train_flops(self, samples: int) -> int:
+        """FLOPs of training the tail on `samples` samples, their features not counted."""
+        return self.matmul_flops(samples, training=True)
+
+
+def _steps(model):
+    """Each stage as one module, with what the network's forward pass does around it."""
+    if isinstance(model, models.MLP):
+        return [*(nn.Sequential(p, nn.ReLU()) for p in model.layers[:-1]), model.layers[-1]]
+    if isinstance(model, models.ResidualMLP):
+        return [model.stem, *model.blocks, nn.Sequential(model.norm, nn.ReLU()), model.head]
+    pooled = [nn.MaxPool2d(2)] if isinstance(model, models.ConvNet2d) else []
+    convs = [nn.Sequential(conv, *pooled, nn.ReLU()) for conv in model.convs]
+    if isinstance(model, models.ConvNet):
+        convs[0].insert(0, nn.Unflatten(1, (1, -1)))  # (B, n_in) -> (B, 1, n_in)
+    return [*convs, nn.Sequential(nn.Flatten(), model.head)]
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """`model`, where it has no adapters; a ValueError otherwise."""
+    # an adapter alone has a delta: `lora` imports this module
     if any(hasattr(part, "delta") for part in model.modules()):
         raise ValueError(
             "model has LoRA adapters: it must be a plain network here. Call merge(model) first."
         )
-    if any(parametrize.is_parametrized(part) for part in model.modules()):
-        raise ValueError(
-            "model has an anchor: it must be a plain network here. Call release(model) first."
-        )
     return model
 
 
-def classifier(model: nn.Module) -> nn.Module:
-    """`model`, where it is a plain network with a class for each output.
-
-    Raises: ValueError for a GPT or an adapted network.
-    """
+def _classifier(model: nn.Module) -> nn.Module:
+    """`model`, where it is a plain network with an output a class; a ValueError otherwise."""
     if not hasattr(model.shape, "n_out"):
         raise ValueError(
             f"model is a {type(model).__name__}: it must be a classifier, an MLP or a conv net. A"
             " GPT keeps its head: fine-tune it as it is, or with add_lora."
         )
-    return plain(model)
+    return _plain(model)

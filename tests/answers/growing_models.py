@@ -1,8 +1,9 @@
-"""Right answers to the exercises of notebook 06, and the wrong ones that learners give."""
+"""Right answers to the exercises of notebook 07, wrong ones that learners give, its explorer."""
 
 import numpy as np
 
-from modelscale.exercises import growing_models
+import sweeps
+from modelscale.course import growing_models
 
 
 def one_deeper(layers, at=1, weight=np.eye, bias=0.0):
@@ -15,13 +16,6 @@ def turned(n):
 
 
 RIGHT = {
-    growing_models.check_shares: [
-        lambda units: [1 / units.count(unit) for unit in units],
-        lambda units: 1 / np.bincount(units)[units],
-    ],
-    growing_models.check_steps_left: [
-        lambda budget, n, small, big: max(0, (budget - n * small) // big),
-    ],
     growing_models.check_deepened: [
         one_deeper,
         lambda layers: one_deeper(layers, at=len(layers) - 1),
@@ -34,27 +28,6 @@ RIGHT = {
     growing_models.check_colleague: ["b", " B "],
 }
 WRONG = {
-    growing_models.check_shares: {
-        "halves": lambda units: [0.5] * len(units),
-        "nothing divided": lambda units: [1.0] * len(units),
-        "all alike": lambda units: [1 / len(units)] * len(units),
-        "the first keeps all": lambda units: [
-            float(u not in units[:i]) for i, u in enumerate(units)
-        ],
-        "copies counted without the first": lambda units: [
-            1 / max(1, units.count(u) - 1) for u in units
-        ],
-        "one for each old": lambda units: [1 / units.count(u) for u in sorted(set(units))],
-        "counts": lambda units: [units.count(u) for u in units],
-    },
-    growing_models.check_steps_left: {
-        "the small one for free": lambda budget, n, small, big: budget // big,
-        "not whole": lambda budget, n, small, big: max(0, (budget - n * small) / big),
-        "rounded up": lambda budget, n, small, big: max(0, -(-(budget - n * small) // big)),
-        "below nothing": lambda budget, n, small, big: (budget - n * small) // big,
-        "steps subtracted": lambda budget, n, small, big: max(0, budget // big - n),
-        "one small step": lambda budget, n, small, big: (budget - small) // big,
-    },
     growing_models.check_deepened: {
         "before the first ReLU": lambda layers: one_deeper(layers, at=0),
         "zeros": lambda layers: one_deeper(layers, weight=lambda n: np.zeros((n, n))),
@@ -76,3 +49,23 @@ WRONG = {
     },
     growing_models.check_colleague: dict(zip("acd", "acd", strict=True)),
 }
+
+
+def EXPLORER():
+    """The explorer at a place where every control counts."""
+    explorer = growing_models.growing_explorer(sweeps.path("growing_steps"))
+    explorer.controls["start"].value = 16
+    return explorer
+
+
+FIRST, SECOND, LAST = (1_236_992_000 * n // 4 for n in (1, 4, 8))  # FLOPs
+SHOWN = [
+    ({"start": 64, "budget": SECOND}, ["64 from scratch", "nothing grows", "test loss 0.79"]),
+    (
+        {"start": 8, "kind": "unequal copies", "budget": SECOND},
+        ["width 8 to 16 to 32 to 64", "test loss 0.83", "From scratch 0.79"],
+    ),
+    ({"start": 8, "kind": "fresh neurons", "budget": SECOND}, "growing wins on every seed"),
+    ({"start": 8, "kind": "equal copies", "budget": LAST}, "growing loses on every seed"),
+    ({"start": 32, "kind": "unequal copies", "budget": FIRST}, "growing wins on every seed"),
+]

