@@ -22,7 +22,7 @@ COSTS = Costs(forward=1.0, input_grad=1.1, weight_grad=0.9, communication=0.05)
 
 
 def main():
-    """Nothing: builds and simulates every schedule, and writes the seconds."""
+    """Build and simulate every schedule, and write the seconds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node=4 experiments/pipeline_step.py --schedule zero_bubble
 
-Every rank holds `chunks` parts of the network. Rank 0 prints the loss, the largest difference of a
+Every rank holds `chunks` stages of the network. Rank 0 prints the loss, the largest difference of a
 gradient from those of one process, and the bubble, predicted and, where all ranks share a machine's
 clock, measured. Each operation takes at least `unit_ms` in a stage.
 """
@@ -15,11 +15,9 @@ from torch.nn import functional as F
 
 from modelscale import count, models
 from modelscale.parallel.entry import main
-from modelscale.parallel.parts import cut
-from modelscale.parallel.pipeline import Pipeline
+from modelscale.parallel.pipeline import Pipeline, into_stages
 from modelscale.parallel.schedule import build
-from modelscale.parallel.simulate import Costs, simulate
-from modelscale.parallel.timeline import Timeline
+from modelscale.parallel.simulate import Costs, Timeline, simulate
 
 VOCABULARY, CONTEXT, SEQUENCES = 64, 16, 2  # sequences in a micro-batch
 
@@ -34,18 +32,18 @@ def step(
     """{"loss", "gradient_difference", "bubble_predicted", "bubble_measured"} of the second step."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     made = build(schedule, ranks, micro_batches, chunks)
-    shape = count.Transformer(made.parts, width, 4, VOCABULARY, CONTEXT, tied=False)
-    parts = cut(models.build(shape), made.parts)[rank::ranks]
+    shape = count.Transformer(made.n_stages, width, 4, VOCABULARY, CONTEXT, tied=False)
+    stages = into_stages(models.build(shape), made.n_stages)[rank::ranks]
     unit_s = unit_ms / 1e3 / chunks
     costs = Costs(unit_s, unit_s, unit_s)
-    line = Pipeline(made, parts, (SEQUENCES, CONTEXT, width), loss_of, at_least=costs)
+    line = Pipeline(made, stages, (SEQUENCES, CONTEXT, width), loss_of, at_least=costs)
     inputs, targets = batch(micro_batches)
     for _ in range(2):  # the first step is slower
-        for part in parts:
-            part.zero_grad()
+        for stage in stages:
+            stage.zero_grad()
         taken = line.step(inputs, targets)
     told = [None] * ranks
-    difference = gradient_difference(shape, parts, inputs, targets)
+    difference = gradient_difference(shape, stages, inputs, targets)
     dist.all_gather_object(told, (taken.loss, difference, taken.spans))
     measured = Timeline(tuple(spans for _, _, spans in told)).bubble
     one_clock = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)) == ranks
@@ -69,15 +67,15 @@ def loss_of(logits, targets):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def gradient_difference(shape, parts, inputs, targets) -> float:
+def gradient_difference(shape, stages, inputs, targets) -> float:
     """The largest difference of a gradient of this rank from that of the whole network."""
     whole = models.build(shape)
     loss_of(whole(torch.cat(inputs)), torch.cat(targets)).backward()
     wanted = dict(whole.named_parameters())
     return max(
         float((p.grad - wanted[name].grad).abs().max())
-        for part in parts
-        for name, p in part.named_parameters()
+        for stage in stages
+        for name, p in stage.named_parameters()
     )
 
 

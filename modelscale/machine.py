@@ -10,7 +10,7 @@ longer of working and starting.
 import json
 import time
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -20,7 +20,7 @@ import torch
 
 from . import check, models
 from .count import MLP, Transformer
-from .count.operations import UPDATE, Operation, training_step
+from .count.operations import Operation, training_step
 from .dial import describe_machine
 from .files import write_whole
 from .timing import thread_s
@@ -102,23 +102,6 @@ def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32
         flops=sum(op.flops for op in operations),
         overlaps=machine.overlaps,
     )
-
-
-def predict_layer_s(machine: Machine, shape: Transformer, batch_size: int) -> float:
-    """The predicted seconds of one layer of `shape`, forward and backward, without the optimizer.
-
-    It is what a network of two layers takes longer than one of one layer.
-    """
-
-    def passes_s(n_layer):
-        operations = training_step(replace(shape, n_layer=n_layer), batch_size)
-        return sum(
-            max(machine.operation_time_s(op)) + op.calls * machine.operation_s
-            for op in operations
-            if op.name not in UPDATE
-        )
-
-    return passes_s(2) - passes_s(1)
 
 
 def load(device="cpu", refresh=False, path=None) -> Machine:

@@ -102,19 +102,6 @@ def test_a_damaged_or_foreign_cache_is_measured_anew(tmp_path, monkeypatch):
     assert len(calls) == 4
 
 
-def test_a_layer_is_what_one_more_of_them_costs():
-    shape = count.Transformer(7, 64, 4, 100, 32)
-    ops = training_step(replace(shape, n_layer=1), 2)
-    of_layer = {"qkv", "attention output", "attention", "MLP up", "MLP down", "GELU"}
-    of_layer |= {"additions", "head order"}  # of the three norms, two are the layer's
-    wanted = sum(
-        (max(FLAT.operation_time_s(op)) + op.calls * 1e-5) * (2 / 3 if op.name == "norms" else 1)
-        for op in ops
-        if op.name in of_layer | {"norms"}
-    )
-    assert machine.predict_layer_s(FLAT, shape, 2) == pytest.approx(wanted)
-
-
 def test_two_may_measure_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "_measure", lambda device: FLAT)
     path, plain, calls = tmp_path / "machine.json", Path.replace, []

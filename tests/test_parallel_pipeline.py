@@ -19,13 +19,10 @@ from torch.nn import functional as F
 
 from modelscale import count, models, parallel
 from modelscale.parallel import schedule
-from modelscale.parallel.deferred import defer_weights, finish
-from modelscale.parallel.orders import Op
-from modelscale.parallel.parts import cut
-from modelscale.parallel.pipeline import Pipeline
+from modelscale.parallel.pipeline import Pipeline, into_stages
 from modelscale.parallel.saved import SavedTensors
-from modelscale.parallel.simulate import Costs
-from modelscale.parallel.timeline import Timeline
+from modelscale.parallel.schedule import Op
+from modelscale.parallel.simulate import Costs, Timeline
 
 SHAPE = count.Transformer(
     n_layer=8, d_model=16, n_head=2, vocab_size=30, context=8, tied=False, positions="rotary"
@@ -55,8 +52,8 @@ def loss_of(logits, targets):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def gradients(parts):
-    return {name: p.grad for part in parts for name, p in part.named_parameters()}
+def gradients(stages):
+    return {name: p.grad for stage in stages for name, p in stage.named_parameters()}
 
 
 def all_schedules():
@@ -72,10 +69,10 @@ def one_schedule(name, chunks, data):
     group, rank = mesh.get_group("pipeline"), mesh.get_local_rank("pipeline")
     stages, micro = 4 // data, MICRO // data
     made = schedule.build(name, stages, micro, chunks)
-    parts = cut(models.build(SHAPE, 0), made.parts)[rank::stages]
-    line = Pipeline(made, parts, HIDDEN, loss_of, group, Costs(0.002, 0.002, 0.002))
+    stages = into_stages(models.build(SHAPE, 0), made.n_stages)[rank::stages]
+    line = Pipeline(made, stages, HIDDEN, loss_of, group, Costs(0.002, 0.002, 0.002))
     mine = [x.chunk(data)[mesh.get_local_rank("data")].chunk(micro) for x in batch()]
-    step, found = line.step(*mine), gradients(parts)
+    step, found = line.step(*mine), gradients(stages)
     for gradient in found.values():
         dist.all_reduce(gradient, group=mesh.get_group("data"))
         gradient /= data
@@ -87,16 +84,16 @@ def torchs(name):
 
     chunks = 2 if name == "interleaved" else 1
     rank, n = dist.get_rank(), 4 * chunks
-    parts = cut(models.build(SHAPE, 0), n)[rank::4]
-    stages = [
-        pipelining.PipelineStage(part, rank + 4 * i, n, torch.device("cpu"))
-        for i, part in enumerate(parts)
+    stages = into_stages(models.build(SHAPE, 0), n)[rank::4]
+    theirs = [
+        pipelining.PipelineStage(stage, rank + 4 * i, n, torch.device("cpu"))
+        for i, stage in enumerate(stages)
     ]
     make, losses, (x, y) = getattr(pipelining, TORCH[name]), [], batch()
-    line = make(stages if chunks > 1 else stages[0], n_microbatches=MICRO, loss_fn=loss_of)
+    line = make(theirs if chunks > 1 else theirs[0], n_microbatches=MICRO, loss_fn=loss_of)
     feed = {"target": y, "losses": losses} if rank == 3 else {}
     line.step(*([x] if rank == 0 else []), **feed)
-    return float(sum(losses)) / MICRO, (), 0, gradients(parts)
+    return float(sum(losses)) / MICRO, (), 0, gradients(stages)
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +132,16 @@ def test_ranks_work_in_the_schedules_order_on_one_clock(ran, run):
             assert end - start >= 0.002 * (2 if kind == "B" else 1) - 1e-4
             if kind == "F" and k:
                 assert start >= ends["F", j, k - 1]
-            if kind in "BI" and k < made.parts - 1:
+            if kind in "BI" and k < made.n_stages - 1:
                 assert start >= ends[kind, j, k + 1]
     assert 0 < Timeline(tuple(spans)).bubble < 1
 
 
 def test_kept_bytes_follow_the_live_activations(ran):
     """A middle rank keeps as many times the bytes of one micro-batch as it holds activations."""
-    part = cut(models.build(SHAPE, 0), 4)[1]
-    with SavedTensors(part.parameters()) as one:
-        held = part(torch.randn(HIDDEN, requires_grad=True))
+    stage = into_stages(models.build(SHAPE, 0), 4)[1]
+    with SavedTensors(stage.parameters()) as one:
+        held = stage(torch.randn(HIDDEN, requires_grad=True))
     assert held.shape == HIDDEN and one.now_bytes > 10_000
     for name in ("naive", "gpipe", "1f1b"):
         live = schedule.build(name, 4, MICRO).peak_live[1]
@@ -152,22 +149,6 @@ def test_kept_bytes_follow_the_live_activations(ran):
         assert measured == pytest.approx(live * one.now_bytes, rel=0.05), name
     whole, split = ran[0][1]["gpipe"][2], ran[0][1]["zero_bubble"][2]
     assert split == pytest.approx(whole, rel=0.1)  # four live activations in both
-
-
-def test_put_off_weight_gradients_are_the_usual_ones_once_finished():
-    x, parts = torch.randn(HIDDEN), [cut(models.build(SHAPE, 0), 2)[0].blocks["1"] for _ in "ab"]
-    modules = list(parts[1].modules())
-    with defer_weights(parts[1]) as left:
-        for part in parts:
-            for _ in range(2):  # gradients add up
-                part(x.requires_grad_()).square().sum().backward()
-    assert list(parts[1].modules()) == modules
-    late = [p for name, p in parts[1].named_parameters() if "norm" not in name]
-    assert all(p.grad is None for p in late) and len(left) == 8
-    finish(left)
-    for (name, a), (same, b) in zip(*(p.named_parameters() for p in parts), strict=True):
-        assert name == same
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_kept_counts_what_autograd_holds_until_it_lets_go():
@@ -182,50 +163,15 @@ def test_kept_counts_what_autograd_holds_until_it_lets_go():
     assert kept.now_bytes == 0 and kept.peak_bytes == 8000
 
 
-def test_parts_are_the_network_in_order_under_its_own_names():
+def test_stages_are_the_network_in_order_under_its_own_names():
     gpt = models.build(SHAPE, 0)
     x = y = batch()[0]
     names = []
-    for part in cut(gpt, 4):
-        y = part(y)
-        names += dict(part.named_parameters())
+    for stage in into_stages(gpt, 4):
+        y = stage(y)
+        names += dict(stage.named_parameters())
     assert torch.equal(y, gpt(x))
     assert names == list(dict(gpt.named_parameters()))
-
-
-@pytest.mark.parametrize(
-    ("change", "parts", "words"),
-    [({}, 3, "parts=3.*n_layer=8"), ({}, 0, "parts=0"), ({"tied": True}, 2, "tied=True")],
-)
-def test_what_cannot_be_cut_is_refused(change, parts, words):
-    gpt = models.GPT(count.Transformer(**({**vars(SHAPE)} | change)))
-    with pytest.raises(ValueError, match=words):
-        cut(gpt, parts)
-
-
-def mistakes():
-    """What a pipeline of one rank says of a schedule for two, of parts and of micro-batches."""
-    parts, said = cut(models.build(SHAPE, 0), 2), []
-    two, one = schedule.build("1f1b", 2, MICRO), schedule.build("interleaved", 1, MICRO, 2)
-    x, y = (t.chunk(MICRO) for t in batch())
-    for make in (
-        lambda: Pipeline(two, parts[:1], HIDDEN, loss_of),
-        lambda: Pipeline(one, parts[:1], HIDDEN, loss_of),
-        lambda: Pipeline(one, parts, HIDDEN, loss_of).step(x[:3], y),
-    ):
-        try:
-            make()
-        except ValueError as error:
-            said.append(str(error))
-    return said, Pipeline(one, parts, HIDDEN, loss_of).step(x, y).loss  # parts of one rank
-
-
-def test_ranks_parts_and_micro_batches_must_match_the_schedule(ran):
-    ((said, loss),) = parallel.run(mistakes, ranks=1)
-    starts = ["group has 1 members: it must have 2", "parts has 1 members: it must have 2"]
-    for text, start in zip(said, [*starts, "inputs has 3 members: it must have 4"], strict=True):
-        assert text.startswith(start)
-    assert loss == pytest.approx(ran[1], abs=1e-5)
 
 
 def test_the_same_step_under_torchrun():
@@ -246,8 +192,8 @@ def test_the_same_step_under_torchrun():
 def in_format(dtype):
     """The loss of a step in which all numbers are of another format."""
     made = schedule.build("1f1b", 2, MICRO)
-    parts = cut(models.build(SHAPE, 0).to(dtype), 2)[dist.get_rank() :: 2]
-    line = Pipeline(made, parts, HIDDEN, loss_of)
+    stages = into_stages(models.build(SHAPE, 0).to(dtype), 2)[dist.get_rank() :: 2]
+    line = Pipeline(made, stages, HIDDEN, loss_of)
     x, y = (part.chunk(MICRO) for part in batch())
     return line.step(x, y).loss
 
@@ -266,12 +212,12 @@ def two_layers():
     return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
 
 
-def line_of(part, order="1f1b", loss=F.mse_loss, **options):
+def line_of(stage, order="1f1b", loss=F.mse_loss, **options):
     """A pipeline over all ranks, of two micro-batches of two rows; `order` may be a schedule."""
     made = order
     if isinstance(order, str):
         made = schedule.build(order, dist.get_world_size(), 2)
-    return Pipeline(made, [part], (2, 4), loss, **options)
+    return Pipeline(made, [stage], (2, 4), loss, **options)
 
 
 def go(line):
@@ -280,17 +226,17 @@ def go(line):
     return line.step(x.chunk(2), x.chunk(2)), x
 
 
-def wanted(part, x):
+def wanted(stage, x):
     """The gradients of one process."""
-    part.zero_grad()
-    F.mse_loss(part(x), x).backward()
-    found = [p.grad.clone() for p in part.parameters()]
-    part.zero_grad()
+    stage.zero_grad()
+    F.mse_loss(stage(x), x).backward()
+    found = [p.grad.clone() for p in stage.parameters()]
+    stage.zero_grad()
     return found
 
 
-def same(part, gradients):
-    for p, gradient in zip(part.parameters(), gradients, strict=True):
+def same(stage, gradients):
+    for p, gradient in zip(stage.parameters(), gradients, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-5, atol=1e-7)
 
 
@@ -298,12 +244,13 @@ def test_a_network_trains_in_one_schedule_after_another():
     """A zero-bubble pipeline leaves linear maps that put their gradients off."""
 
     def one_after_another():
-        part = two_layers()
+        stage = two_layers()
         for order in ("zero_bubble", "1f1b", "zero_bubble", "gpipe"):
-            line = line_of(part, order)
-            gradients = wanted(part, torch.randn(4, 4, generator=torch.Generator().manual_seed(3)))
+            line = line_of(stage, order)
+            gradients = wanted(stage, torch.randn(4, 4, generator=torch.Generator().manual_seed(3)))
             go(line)
-            same(part, gradients)
+            same(stage, gradients)
+            assert not any("forward" in vars(module) for module in stage.modules())
 
     parallel.run(one_after_another, ranks=1)
 
@@ -311,28 +258,28 @@ def test_a_network_trains_in_one_schedule_after_another():
 def test_whole_and_split_backward_passes_may_stand_in_one_order():
     def mixed():
         ops = [Op("F", 0, 0), Op("I", 0, 0), Op("W", 0, 0), Op("F", 1, 0), Op("B", 1, 0)]
-        part = two_layers()
-        line = line_of(part, schedule.Schedule((tuple(ops),), 2, 1))
-        gradients = wanted(part, torch.randn(4, 4, generator=torch.Generator().manual_seed(3)))
+        stage = two_layers()
+        line = line_of(stage, schedule.Schedule((tuple(ops),), 2, 1))
+        gradients = wanted(stage, torch.randn(4, 4, generator=torch.Generator().manual_seed(3)))
         go(line)
-        same(part, gradients)
+        same(stage, gradients)
 
     parallel.run(mixed, ranks=1)
 
 
 @pytest.mark.parametrize("order", ["1f1b", "zero_bubble"])
 def test_what_is_frozen_stays(order):
-    def frozen(whole_part):
-        part = two_layers()
-        if dist.get_rank() == 0 and whole_part:
-            part.requires_grad_(False)
+    def frozen(whole_stage):
+        stage = two_layers()
+        if dist.get_rank() == 0 and whole_stage:
+            stage.requires_grad_(False)
         elif dist.get_rank() == 1:
-            part[0].requires_grad_(False)
-        go(line_of(part, order))
-        return [(p.requires_grad, p.grad is not None) for p in part.parameters()]
+            stage[0].requires_grad_(False)
+        go(line_of(stage, order))
+        return [(p.requires_grad, p.grad is not None) for p in stage.parameters()]
 
-    for whole_part in (False, True):
-        for found in parallel.run(frozen, whole_part):
+    for whole_stage in (False, True):
+        for found in parallel.run(frozen, whole_stage):
             assert all(trains == has for trains, has in found)
 
 
@@ -350,10 +297,10 @@ def test_under_autocast_gradients_have_the_format_of_their_weights(order):
     def losses():
         found = []
         for enabled in (False, True):
-            part = two_layers()
+            stage = two_layers()
             with torch.autocast("cpu", torch.bfloat16, enabled):
-                found.append(go(line_of(part, order))[0].loss)
-            assert all(p.grad.dtype == torch.float32 for p in part.parameters())
+                found.append(go(line_of(stage, order))[0].loss)
+            assert all(p.grad.dtype == torch.float32 for p in stage.parameters())
         return found
 
     exact, coarse = parallel.run(losses, ranks=1)[0]
@@ -372,22 +319,22 @@ def test_messages_of_another_size_or_format_are_refused():
         line_of(two_layers()).step(x.split(2), x.split(2))
 
     for work, word in ((coarse, "bfloat16 of shape"), (uneven, r"of shape \(1, 4\)")):
-        with pytest.raises(parallel.RankError, match=f"part 0 made torch.*{word}"):
+        with pytest.raises(parallel.RankError, match=f"result of stage 0='torch.*{word}"):
             parallel.run(work, timeout_s=20)
 
 
-def test_a_part_may_turn_its_axes_and_hold_no_weights():
+def test_a_stage_may_turn_its_axes_and_hold_no_weights():
     class Turned(nn.Linear):
         def forward(self, x):
             return super().forward(x).T
 
     def turned():
         torch.manual_seed(0)
-        parts, x = [Turned(4, 4), Turned(4, 4)], torch.randn(8, 4)
+        stages, x = [Turned(4, 4), Turned(4, 4)], torch.randn(8, 4)
         gradients = []
         for piece in x.chunk(2):
-            F.mse_loss(parts[1](parts[0](piece)), piece).backward()
-        mine = parts[dist.get_rank()]
+            F.mse_loss(stages[1](stages[0](piece)), piece).backward()
+        mine = stages[dist.get_rank()]
         gradients = [p.grad.clone() / 2 for p in mine.parameters()]
         mine.zero_grad()
         made = schedule.build("1f1b", 2, 2)

@@ -9,12 +9,11 @@ import cloudpickle
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.nn import functional as F
 
 from modelscale import count, models, parallel
 from modelscale.models.gpt import _rotary_table
-from modelscale.parallel import operators, tensor, traffic, vocabulary
+from modelscale.parallel import tensor, traffic
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # ranks need not import pytest
 
@@ -93,9 +92,10 @@ def check_part(part_of, sequence):
         (y * mine(weights)).sum().backward()
         torch.testing.assert_close(y, mine(dense_y), **CLOSE)
         torch.testing.assert_close(x.grad, mine(dense_x.grad), **CLOSE)
-        wanted = tensor.own_part(shared, {n: p.grad for n, p in dense.named_parameters()})
-        for name, parameter in shared.named_parameters():
-            torch.testing.assert_close(parameter.grad, wanted[name], **CLOSE)
+        own = {name: p.grad for name, p in shared.named_parameters()}
+        found = tensor.unshard(shared, own, group)
+        for name, parameter in dense.named_parameters():
+            torch.testing.assert_close(found[name], parameter.grad, **CLOSE)
 
 
 def check_parts(sequence):
@@ -117,10 +117,10 @@ def check_gpt(sequence):
         shared = tensor.split(dense_of(shape), group, sequence)
         logits = shared(x)
         assert logits.shape == (BATCH, TOKENS, shape.vocab_size // group.size())
-        got, own = train(shared, lambda z, t: vocabulary.loss(z, t, group), x, y)
+        got, own = train(shared, lambda z, t: tensor.vocabulary_loss(z, t, group), x, y)
         torch.testing.assert_close(got, losses, **CLOSE)
         assert losses[-1] < losses[0] - 0.1
-        joined = tensor.whole(shared, own, group)
+        joined = tensor.unshard(shared, own, group)
         assert joined.keys() == weights.keys()
         for name, weight in joined.items():
             torch.testing.assert_close(weight, weights[name], **CLOSE)
@@ -162,10 +162,12 @@ def check_mesh():
 
     shared = tensor.split(dense_of(PLAIN), group)
     own_x, own_y = (t.chunk(2)[data.rank()] for t in (x, y))
-    got, own = train(shared, lambda z, t: vocabulary.loss(z, t, group), own_x, own_y, average)
+    got, own = train(
+        shared, lambda z, t: tensor.vocabulary_loss(z, t, group), own_x, own_y, average
+    )
     dist.all_reduce(got, dist.ReduceOp.AVG, group=data)
     torch.testing.assert_close(got, losses, **CLOSE)
-    for name, weight in tensor.whole(shared, own, group).items():
+    for name, weight in tensor.unshard(shared, own, group).items():
         torch.testing.assert_close(weight, weights[name], **CLOSE)
 
 
@@ -182,7 +184,7 @@ def check_dtensor():
     mesh = dist.device_mesh.init_device_mesh("cpu", (ranks,))
     dense, theirs = dense_of(shape).blocks[0], dense_of(shape).blocks[0]
     ours = tensor.split(dense, group)
-    rows = torch.cat([tensor.share([shape.d_model] * 3, r, ranks) for r in range(ranks)])
+    rows = torch.arange(3 * shape.d_model).view(3, ranks, -1).transpose(0, 1).flatten()
     for parameter in theirs.attention.qkv.parameters():
         parameter.data = parameter.data[rows]
     column, row = torch_parallel.ColwiseParallel(), torch_parallel.RowwiseParallel()
@@ -213,10 +215,10 @@ def test_vocabulary_loss_leaves_out_ignored_targets_and_computes_in_float32():
         group, generator = dist.group.WORLD, torch.Generator().manual_seed(0)
         logits = torch.randn(2, 6, 32, generator=generator).bfloat16()
         targets = torch.randint(32, (2, 6), generator=generator)
-        targets[0, :4] = vocabulary.IGNORED
+        targets[0, :4] = tensor.IGNORED
         own = logits.chunk(group.size(), -1)[group.rank()]
         wanted = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        torch.testing.assert_close(vocabulary.loss(own, targets, group), wanted)
+        torch.testing.assert_close(tensor.vocabulary_loss(own, targets, group), wanted)
 
     parallel.run(compared, ranks=2)
 
@@ -229,7 +231,7 @@ def test_vocabulary_loss_is_the_dense_one_and_survives_large_logits():
         targets = torch.randint(12, (2, 5), generator=generator)
         dense_loss(dense, targets).backward()
         own = dense.detach().chunk(group.size(), -1)[group.rank()].clone().requires_grad_()
-        value = vocabulary.loss(own, targets, group)
+        value = tensor.vocabulary_loss(own, targets, group)
         value.backward()
         torch.testing.assert_close(value, dense_loss(dense, targets), **CLOSE)
         torch.testing.assert_close(
@@ -238,51 +240,6 @@ def test_vocabulary_loss_is_the_dense_one_and_survives_large_logits():
 
     for scale in (1.0, 1000.0):
         parallel.run(both, scale, ranks=4)
-
-
-def test_what_ranks_do_not_divide_is_refused():
-    def refusals(shapes):
-        said = []
-        for shape in shapes:
-            with pytest.raises(ValueError) as caught:
-                tensor.split(models.build(shape), dist.group.WORLD)
-            said.append(str(caught.value))
-        with pytest.raises(ValueError) as caught:
-            operators.own_tokens(torch.ones(1, 7, 2), dist.group.WORLD)
-        return [*said, str(caught.value)]
-
-    shapes = [
-        replace(PLAIN, n_head=1),
-        replace(PLAIN, n_kv_head=1),
-        replace(PLAIN, d_ff=33),
-        replace(PLAIN, vocab_size=61),
-        replace(PLAIN, n_expert=2),
-    ]
-    heads, kv, width, words, experts, tokens = parallel.run(refusals, shapes, ranks=2)[0]
-    assert heads.startswith("ranks=2: it must be a divisor of n_head=1") and "Take as many" in heads
-    assert "n_kv_head=1" in kv
-    assert "d_ff=33" in width and "choose a d_ff" in width.lower()
-    assert "vocab_size=61" in words and "pad the vocabulary" in words.lower()
-    assert "parallel.expert" in experts
-    assert "tokens=7" in tokens and "pad the sequences" in tokens
-
-
-def test_share_takes_a_part_of_each():
-    assert tensor.share([4, 2, 2], 1, 2).tolist() == [2, 3, 5, 7]
-    assert sorted(tensor.share([4, 2], 0, 2).tolist() + tensor.share([4, 2], 1, 2).tolist()) == [
-        *range(6)
-    ]
-    for bad in (([3], 0, 2), ([4], 2, 2), ([4], 0, 0)):
-        with pytest.raises(ValueError, match="must be"):
-            tensor.share(*bad)
-
-
-def test_linear_maps_without_bias_stay_without():
-    linear = nn.Linear(4, 4, bias=False)
-    index = torch.arange(2)
-    assert tensor.ColumnLinear(linear, index, lambda x: x).bias is None
-    row = tensor.RowLinear(linear, index, lambda x: x)
-    torch.testing.assert_close(row(torch.ones(1, 2)), linear.weight[:, :2].sum(1)[None])
 
 
 @pytest.mark.parametrize("sequence", [False, True])
@@ -299,23 +256,22 @@ def test_the_loss_is_finite_where_a_masked_logit_belongs_to_nobodys_target():
     def masked():
         group, logits = dist.group.WORLD, torch.randn(4, 8, generator=torch.manual_seed(0))
         logits[:, 0] = -torch.inf
-        targets = torch.tensor([1, 5, vocabulary.IGNORED, 7])
-        mine = vocabulary.loss(logits.chunk(2, -1)[group.rank()], targets, group)
+        targets = torch.tensor([1, 5, tensor.IGNORED, 7])
+        mine = tensor.vocabulary_loss(logits.chunk(2, -1)[group.rank()], targets, group)
         torch.testing.assert_close(mine, F.cross_entropy(logits, targets))
 
     parallel.run(masked)
 
 
-@pytest.mark.parametrize("token", [8, -3])
+@pytest.mark.parametrize("token", [60, -3])
 def test_a_token_outside_the_vocabulary_is_refused(token):
     def outside(part):
-        group, tokens = dist.group.WORLD, torch.tensor([1, token])
+        group, tokens = dist.group.WORLD, torch.tensor([[1, token]])
         if part == "loss":
-            vocabulary.loss(torch.zeros(2, 4), tokens, group)
+            tensor.vocabulary_loss(torch.zeros(1, 2, 30), tokens, group)
         else:
-            rows = torch.arange(4) + 4 * group.rank()
-            vocabulary.VocabularyEmbedding(nn.Embedding(8, 2), rows, group)(tokens)
+            tensor.split(dense_of(PLAIN), group)(tokens)
 
     for part in ("loss", "embedding"):
-        with pytest.raises(parallel.RankError, match=f"token {token}: there are 8"):
+        with pytest.raises(parallel.RankError, match=f"token={token}: it must be one of 60"):
             parallel.run(outside, part)

@@ -29,40 +29,15 @@ def ring_attention(
     Inside, numbers are of float32 or finer, since parts are merged again and again.
 
     Shapes: q, k, v each (B, H, T / p, Q) -> (B, H, T / p, Q)
-    Raises: ValueError for q, k and v of different shapes.
-    Taught in: 09_model_parallel.
     """
     if not q.shape == k.shape == v.shape:
-        shapes = ", ".join(f"{tuple(t.shape)}" for t in (q, k, v))
-        raise ValueError(
-            f"q, k, v have shapes {shapes}: they must be equal. Repeat grouped keys and values for"
-            " every query head first, and give each rank as many tokens."
-        )
+        shapes = [tuple(t.shape) for t in (q, k, v)]
+        remedy = "repeat grouped keys and values for every query head first"
+        check.refuse("shapes of q, k, v", shapes, "equal", remedy)
     scale = q.shape[-1] ** -0.5 if scale is None else check.number("scale", scale)
     finer = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v)]
     with torch.autocast(q.device.type, enabled=False):
         return _RingAttention.apply(*finer, group, scale).to(q.dtype)
-
-
-def own_tokens(x: torch.Tensor, group: dist.ProcessGroup, dim: int = 2) -> torch.Tensor:
-    """This rank's part of a sequence along `dim`, a copy.
-
-    Raises: ValueError where the ranks do not divide the tokens.
-    Taught in: 09_model_parallel.
-    """
-    remedy = "cut or pad the sequence to a multiple of the ranks"
-    check.divides("ranks", group.size(), "tokens", x.shape[dim], remedy)
-    return x.chunk(group.size(), dim)[group.rank()].clone()
-
-
-def work_share(rank: int, ranks: int) -> float:
-    """The share of all causal scores that `rank` r computes, (2 r + 1) / p^2: parts lie in order.
-
-    The whole blocks before its own, and half of its own, in the limit of many tokens.
-    Taught in: 09_model_parallel.
-    """
-    check.integer("ranks", ranks)
-    return (2 * check.integer("rank", rank, 0, ranks - 1) + 1) / ranks**2
 
 
 class _RingAttention(torch.autograd.Function):

@@ -1,50 +1,102 @@
-"""One training step of a pipeline on real ranks, in the order that a schedule says.
+"""A network cut into stages, and one training step of it on real ranks, in a schedule's order.
 
 Activations travel down and gradients up as messages between neighbours, each with a tag of its own,
 so that no order of sending has to be agreed on. (gloo knows tags; nccl does not.) A rank asks for
 the message of its next operation before it begins the one at hand, so that it travels meanwhile.
+
+A backward pass may come in two halves. The stage before waits for the gradient of the input alone;
+a linear map needs only its input x and the gradient g of its output for the gradient of its
+weights, which is the product of both, whenever there is time.
+
+Legend: B batch, T tokens, C channels (`d_model`), V vocabulary.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn import functional as F
 
-from .deferred import defer_weights, finish
+from .. import check
+from ..models import GPT
+from ..models.gpt import to_logits
 from .saved import SavedTensors
 from .schedule import Schedule
-from .simulate import Costs
-from .timeline import Span
+from .simulate import Costs, Span
+
+
+class Stage(nn.Module):
+    """The blocks `first` to `end - 1` of a GPT; the first stage also embeds the tokens, the last
+    one norms and gives logits. Parameters are the network's own, under their names there.
+
+    Shapes: (B, T) or (B, T, C) -> (B, T, C) or (B, T, V)
+    """
+
+    def __init__(self, gpt: GPT, first: int, end: int):
+        super().__init__()
+        self.is_first, self.is_last = first == 0, end == len(gpt.blocks)
+        if self.is_first:
+            self.embed, self.position = gpt.embed, gpt.position
+        self.blocks = nn.ModuleDict({str(i): gpt.blocks[i] for i in range(first, end)})
+        if self.is_last:
+            self.norm, self.head = gpt.norm, gpt.head
+        self.register_buffer("rotary", gpt.rotary, persistent=False)
+
+    def forward(self, x):
+        tokens = x.shape[1]
+        if self.is_first:
+            x = self.embed(x)  # (B, T) -> (B, T, C)
+            if self.position is not None:
+                x = x + self.position.weight[:tokens]
+        rotary = None if self.rotary is None else self.rotary[:, :tokens]
+        for block in self.blocks.values():
+            x = block(x, rotary)
+        return to_logits(self.norm, self.head, x) if self.is_last else x
+
+
+def into_stages(gpt: GPT, n_stages: int) -> list[Stage]:
+    """The network in stages of equally many blocks.
+
+    Raises: ValueError where `n_stages` does not divide its blocks, or its head is tied to its
+    embedding: the two would lie on different ranks.
+    """
+    n_layer = len(gpt.blocks)
+    check.integer("n_stages", n_stages)
+    check.divides("n_stages", n_stages, "n_layer", n_layer, "every stage gets as many blocks")
+    if n_stages > 1 and gpt.shape.tied:
+        remedy = "the first and the last stage would share a weight"
+        check.refuse("tied", True, "False in a pipeline", remedy)
+    size = n_layer // n_stages
+    return [Stage(gpt, i * size, (i + 1) * size) for i in range(n_stages)]
 
 
 @dataclass(frozen=True)
-class Step:
+class Report:
     """What one rank has to tell of a step."""
 
-    loss: float  # mean over micro-batches on the rank of the last part, 0 elsewhere
+    loss: float  # mean over micro-batches on the rank of the last stage, 0 elsewhere
     spans: tuple[Span, ...]  # what it did, in seconds of the clock that ranks of a machine share
     peak_bytes: int  # the most that it kept at once for backward passes
 
 
 class Pipeline:
-    """This rank's share of a network: `parts` are those it holds, the first of them first.
+    """This rank's share of a network: `stages` are those it holds, the first of them first.
 
-    `hidden` is the shape of what travels from part to part. `at_least` are costs in seconds: an
+    `hidden` is the shape of what travels from stage to stage. `at_least` are costs in seconds: an
     operation that takes less sleeps for the rest, as if a slower device had done it.
-    Weight gradients are put off where the schedule says so, so the linear maps of `parts` change.
 
-    Raises: ValueError for parts or ranks that do not match the schedule.
-    Taught in: 09_model_parallel.
+    Raises: ValueError for stages or ranks that do not match the schedule.
     """
 
     def __init__(
         self,
         schedule: Schedule,
-        parts: Sequence[nn.Module],
+        stages: Sequence[nn.Module],
         hidden: Sequence[int],
         loss: Callable,
         group: dist.ProcessGroup | None = None,
@@ -52,152 +104,196 @@ class Pipeline:
     ):
         self.schedule, self.loss, self.group = schedule, loss, group
         self.rank, self.hidden = dist.get_rank(group), tuple(hidden)
-        self.parts = _numbered(parts, schedule, self.rank, dist.get_world_size(group))
-        self._order = schedule.ranks[self.rank]
-        self._at_least_s = (at_least or Costs(0, 0, 0)).by_kind(schedule.parts)
+        _as_many("group", dist.get_world_size(group), len(schedule.ranks), "rank of the schedule")
+        numbers = schedule.stages_of(self.rank)
+        _as_many("stages", len(stages), len(numbers), f"stage of rank {self.rank}")
+        self.stages = dict(zip(numbers, stages, strict=True))
+        self.order = schedule.ranks[self.rank]
+        self.at_least_s = (at_least or Costs(0, 0, 0)).by_kind(schedule.n_stages)
 
-    def step(self, inputs: Sequence, targets: Sequence) -> Step:
+    def step(self, inputs: Sequence, targets: Sequence) -> Report:
         """What came of one step over micro-batches; gradients of their mean loss are added to
-        those of the parameters. `inputs` are read by the rank of part 0, `targets` by that of the
-        last part, one each a micro-batch.
-
-        Raises: ValueError for another number of micro-batches than the schedule has.
+        those of the parameters. `inputs` are read by the rank of stage 0, `targets` by that of the
+        last stage, one each a micro-batch.
         """
         for name, values in (("inputs", inputs), ("targets", targets)):
             _as_many(name, len(values), self.schedule.micro_batches, "micro-batch")
-        with contextlib.ExitStack() as stack:
-            left = {k: [] for k in self.parts}
-            if any(op.kind == "W" for op in self._order):
-                left = {k: stack.enter_context(defer_weights(p)) for k, p in self.parts.items()}
-            return _Running(self, inputs, targets, left).all()
+        splits = any(op.kind == "W" for op in self.order)
+        with _put_off(*(self.stages.values() if splits else ())) as left:
+            return _Step(self, inputs, targets, left).take()
 
 
-class _Running:
+class _Step:
     """One step under way."""
 
     def __init__(self, pipeline, inputs, targets, left):
         self.line, self.schedule, self.left = pipeline, pipeline.schedule, left
         self.inputs, self.targets = inputs, targets
-        self.graphs, self.work, self.loss = {}, {}, 0.0
-        self.sent, self.own = [], {}  # messages under way to other ranks, and to this one
-        weights = (p for part in pipeline.parts.values() for p in part.parameters())
-        self.like = next(weights, torch.empty(0))  # the format of messages
-        self.kept = SavedTensors(p for part in pipeline.parts.values() for p in part.parameters())
+        self.graphs = {}  # (input, output) of each forward whose backward is to come
+        self.weights_left = {}  # what is left to do for weights
+        self.sent = []  # messages under way to other ranks, with their tensors
+        self.own = {}  # what this rank has made for another stage of its own
+        self.loss = 0.0
+        weights = [p for stage in pipeline.stages.values() for p in stage.parameters()]
+        self.like = weights[0] if weights else torch.empty(0)  # the format of messages
+        self.saved = SavedTensors(weights)
 
-    def all(self):
-        """What came of it."""
+    def take(self):
+        """Do all that the schedule says, in its order."""
         do = {"F": self.forward, "B": self.backward, "I": self.input_grad, "W": self.weight_grad}
-        spans = []
-        with self.kept:
-            order = self.line._order
+        order, spans = self.line.order, []
+        with self.saved:
             asked = self.ask(order[0])
             for op, following in zip(order, [*order[1:], None], strict=True):
-                arrived = self.take(op, asked)
+                arrived = self.receive(op, asked)
                 asked = following and self.ask(following)
                 start = time.perf_counter()
                 made = do[op.kind](op, arrived)
-                end = start + self.line._at_least_s[op.kind][op.part]
+                end = start + self.line.at_least_s[op.kind][op.stage]
                 time.sleep(max(0, end - time.perf_counter()))
                 spans.append(Span(op, start, time.perf_counter()))
                 self.send(op, made)
         for message, _ in self.sent:
             message.wait()
-        return Step(self.loss, tuple(spans), self.kept.peak_bytes)
+        return Report(self.loss, tuple(spans), self.saved.peak_bytes)
 
     def forward(self, op, x):
-        if op.part:
+        if op.stage:
             x.requires_grad_()
-        out = self.line.parts[op.part](x)
-        if op.part == self.schedule.parts - 1:
+        out = self.line.stages[op.stage](x)
+        if op.stage == self.schedule.n_stages - 1:
             out = self.line.loss(out, self.targets[op.micro]) / self.schedule.micro_batches
             self.loss += out.item()
-        self.graphs[op.micro, op.part] = x, out
+        self.graphs[op.micro, op.stage] = x, out
         return out.detach()
 
     def backward(self, op, gradient):
-        made, left = self.propagate(op, gradient), self.left[op.part]
-        finish(left)  # of linear maps that put their weights' gradients off for another operation
-        left.clear()
+        made = self.propagate(op, gradient)
+        _finish(self.left)  # where other operations of the schedule are split
+        self.left.clear()
         return made
 
-    def propagate(self, op, gradient):
-        x, out = self.graphs.pop((op.micro, op.part))
-        if out.requires_grad:  # else the first part is frozen
-            torch.autograd.backward(out, gradient)
-        return x.grad
-
     def input_grad(self, op, gradient):
-        made, left = self.propagate(op, gradient), self.left[op.part]
-        keep = self.kept.watch
-        self.work[op.micro, op.part] = [(linear, keep(x), keep(g)) for linear, x, g in left]
-        left.clear()
+        made, keep = self.propagate(op, gradient), self.saved.watch
+        left = [(linear, keep(x), keep(g)) for linear, x, g in self.left]
+        self.weights_left[op.micro, op.stage] = left
+        self.left.clear()
         return made
 
     def weight_grad(self, op, _):
-        finish(self.work.pop((op.micro, op.part)))
+        _finish(self.weights_left.pop((op.micro, op.stage)))
 
-    def source(self, op):
-        """The part whose result an operation needs; None where it needs no other part's."""
-        if op.kind == "W":
-            return None
-        source = op.part - 1 if op.kind == "F" else op.part + 1
-        return source if 0 <= source < self.schedule.parts else None
+    def propagate(self, op, gradient):
+        x, out = self.graphs.pop((op.micro, op.stage))
+        if out.requires_grad:  # else the first stage is frozen
+            torch.autograd.backward(out, gradient)
+        return x.grad
+
+    def neighbour(self, op, ahead):
+        """The stage that takes an operation's result, or (`ahead=-1`) makes what it needs; None
+        where the network ends, and for weight gradients.
+        """
+        other = op.stage + (ahead if op.kind == "F" else -ahead)
+        inside = op.kind != "W" and 0 <= other < self.schedule.n_stages
+        return other if inside else None
 
     def ask(self, op):
         """(tensor, its arrival) of the message that an operation needs; None where none comes."""
-        source = self.source(op)
+        source = self.neighbour(op, -1)
         if source is None or self.schedule.rank_of(source) == self.line.rank:
             return None
         message = self.like.new_empty(self.line.hidden)
-        rank, tag = self.schedule.rank_of(source), self.tag(op.kind, op.micro, op.part)
+        rank, tag = self.schedule.rank_of(source), self.tag(op, op.stage)
         return message, dist.irecv(message, group=self.line.group, group_src=rank, tag=tag)
 
-    def take(self, op, asked):
+    def receive(self, op, asked):
         """What an operation needs: a micro-batch, an activation, a gradient or nothing."""
         if asked is not None:
             message, arrival = asked
             arrival.wait()
             return message
-        if op.kind == "F" and op.part == 0:
+        if op.kind == "F" and op.stage == 0:
             return self.inputs[op.micro]
-        own = self.source(op) is not None
-        return self.own.pop(self.tag(op.kind, op.micro, op.part)) if own else None
+        return self.own.pop(self.tag(op, op.stage), None)
 
     def send(self, op, made):
-        """Nothing: what an operation has made is on its way to the part that needs it."""
-        to = op.part + 1 if op.kind == "F" else op.part - 1
-        if op.kind == "W" or not 0 <= to < self.schedule.parts:
+        """Send what an operation has made on its way to the stage that needs it."""
+        to = self.neighbour(op, 1)
+        if to is None:
             return
-        rank, tag = self.schedule.rank_of(to), self.tag(op.kind, op.micro, to)
+        rank, tag = self.schedule.rank_of(to), self.tag(op, to)
         if rank == self.line.rank:
             self.own[tag] = made
             return
         if made.shape != self.line.hidden or made.dtype != self.like.dtype:
-            raise ValueError(
-                f"part {op.part} made {made.dtype} of shape {tuple(made.shape)}: messages must be "
-                f"{self.like.dtype} of shape hidden={self.line.hidden}. Give every micro-batch as "
-                "many samples, and make each part return the format of its weights."
-            )
+            got = f"{made.dtype} of shape {tuple(made.shape)}"
+            allowed = f"{self.like.dtype} of shape hidden={self.line.hidden}, as all messages"
+            remedy = "give every micro-batch as many samples, and return the format of the weights"
+            check.refuse(f"the result of stage {op.stage}", got, allowed, remedy)
         made = made.contiguous()
         message = dist.isend(made, group=self.line.group, group_dst=rank, tag=tag)
         self.sent.append((message, made))
 
-    def tag(self, kind, micro, part):
-        """A number for a message to `part`, the same on both of its ends."""
-        return 2 * (micro * self.schedule.parts + part) + (kind == "F")
+    def tag(self, op, stage):
+        """A number for a message to `stage`, the same on both of its ends."""
+        return 2 * (op.micro * self.schedule.n_stages + stage) + (op.kind == "F")
 
 
-def _numbered(parts, schedule, rank, ranks):
-    """The parts of a rank by their number."""
-    _as_many("group", ranks, len(schedule.ranks), "rank of the schedule")
-    numbers = range(rank, schedule.parts, ranks)
-    _as_many("parts", len(parts), len(numbers), f"part of rank {rank}, that is {list(numbers)}")
-    return dict(zip(numbers, parts, strict=True))
+@contextlib.contextmanager
+def _put_off(*stages):
+    """A list that every backward pass of the stages within the block fills with what is left to do
+    for their linear maps, as (linear, x, g). `_finish` does it. All other parameters, those of
+    layers split by `tensor` among them, get their gradients at once.
+
+    Source: Qi 2023 (Zero bubble pipeline parallelism), section 2.
+    """
+    left = []
+    linears = [m for stage in stages for m in stage.modules() if type(m) is nn.Linear]
+    for linear in linears:
+        linear.forward = partial(_InputGradient.apply, linear.weight, linear, left)
+    try:
+        yield left
+    finally:
+        for linear in linears:
+            del linear.forward
+
+
+@torch.no_grad()
+def _finish(left):
+    """Add the gradients of weights and biases that a backward pass has put off.
+
+    Shapes: x (..., in), g (..., out), weight (out, in)
+    """
+    for linear, x, g in left:
+        x, g = x.flatten(0, -2), g.flatten(0, -2)
+        if linear.weight.requires_grad:
+            _add(linear.weight, g.T @ x.to(g.dtype))
+        if linear.bias is not None and linear.bias.requires_grad:
+            _add(linear.bias, g.sum(0))
+
+
+class _InputGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight, linear, left, x):
+        ctx.linear, ctx.left = linear, left
+        ctx.save_for_backward(x)
+        return F.linear(x, weight, linear.bias)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        ctx.left.append((ctx.linear, x.detach(), g))
+        if not ctx.needs_input_grad[3]:
+            return None, None, None, None
+        return None, None, None, (g @ ctx.linear.weight.to(g.dtype)).to(x.dtype)
+
+
+def _add(parameter, gradient):
+    gradient = gradient.to(parameter.dtype)
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 def _as_many(name, got, wanted, what):
     if got != wanted:
-        raise ValueError(
-            f"{name} has {got} members: it must have {wanted}, one for each {what}. "
-            "Build the schedule for as many."
-        )
+        remedy = "build the schedule for as many"
+        check.refuse(f"members of {name}", got, f"{wanted}, one for each {what}", remedy)

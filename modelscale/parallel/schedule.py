@@ -4,90 +4,103 @@
 
 A schedule can be checked, drawn, simulated and counted without a process; a `pipeline.Pipeline`
 runs it.
+
+Legend: p ranks, m micro-batches, v chunks a rank, r this rank. A *stage* is a run of layers that
+follow each other; stage 0 has the first layers of the network, stage p v - 1 the last ones, and
+rank r holds the stages r, r + p, r + 2 p ..., its chunks. Without chunks a rank is a stage.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
 
 from .. import check
-from . import orders
-from .collection import no_collection
-from .orders import KINDS, Op
 from .simulate import simulate
 
-ORDERS = {
-    "naive": orders.naive,
-    "gpipe": orders.gpipe,
-    "1f1b": orders.one_f_one_b,
-    "interleaved": orders.interleaved,
-    "zero_bubble": orders.zero_bubble,
+KINDS = {
+    "F": "forward",
+    "B": "backward",  # both gradients at once
+    "I": "input gradient",
+    "W": "weight gradient",
 }
-NAMES = tuple(ORDERS)
+HELD = {"F": 1, "B": -1, "I": 0, "W": -1}  # an operation begins or ends this many activations
+
+
+class Op(NamedTuple):
+    """One piece of work: `kind` is a key of KINDS."""
+
+    kind: str
+    micro: int  # which micro-batch, from 0
+    stage: int  # which layers, from 0
+
+    def __str__(self) -> str:
+        return f"{KINDS.get(self.kind, self.kind)} {self.micro} of stage {self.stage}"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`ranks[r]` lists the operations of rank r in order; `micro_batches` go through `parts`.
+    """`ranks[r]` lists the operations of rank r in order; `micro_batches` go through `n_stages`.
 
-    Raises: ValueError unless each rank does everything for each of its parts and micro-batches
+    Raises: ValueError unless each rank does everything for each of its stages and micro-batches
     once: a forward, and a backward, whole or as gradients of inputs and weights.
     """
 
     ranks: tuple[tuple[Op, ...], ...]
     micro_batches: int
-    parts: int  # a multiple of the number of ranks
+    n_stages: int  # a multiple of the number of ranks
 
     def __post_init__(self):
         for rank, order in enumerate(self.ranks):
-            done, parts = set(order), range(rank, self.parts, len(self.ranks))
+            times, stages = Counter(order), self.stages_of(rank)
             wanted = {
-                (kind, micro, part)
-                for part in parts
+                (kind, micro, stage)
+                for stage in stages
                 for micro in range(self.micro_batches)
-                for kind in ("FIW" if ("I", micro, part) in done else "FB")
+                for kind in ("FIW" if ("I", micro, stage) in times else "FB")
             }
-            if done != wanted or len(order) > len(done):
-                self._refuse(rank, order, done ^ wanted)
+            wrong = [op for op in {*times, *wanted} if times[op] != (op in wanted)]
+            if wrong:
+                op = Op(*min(wrong))
+                raise ValueError(
+                    f"ranks[{rank}]: {op} is there {times[op]} times. With stages {stages} a rank "
+                    "must do once for each of them and each micro-batch: a forward (F), and a "
+                    "backward, whole (B) or as gradients of inputs and weights (I, W)."
+                )
 
-    def _refuse(self, rank, order, wrong):
-        times = Counter(order)
-        kind, micro, part = op = min(wrong) if wrong else times.most_common(1)[0][0]
-        own = list(range(rank, self.parts, len(self.ranks)))
-        raise ValueError(
-            f"ranks[{rank}]: {KINDS.get(kind, kind)} {micro} of part {part} is there {times[op]} "
-            f"times. With parts {own} a rank must do once for each of them and each micro-batch: a "
-            "forward (F), and a backward, whole (B) or as gradients of inputs and weights (I, W)."
-        )
+    def rank_of(self, stage: int) -> int:
+        """Which rank holds a stage."""
+        return stage % len(self.ranks)
 
-    def rank_of(self, part: int) -> int:
-        """Which rank holds a part."""
-        return part % len(self.ranks)
+    def stages_of(self, rank: int) -> list[int]:
+        """Which stages a rank holds."""
+        return [stage for stage in range(self.n_stages) if self.rank_of(stage) == rank]
 
     @cached_property
     def peak_live(self) -> list[int]:
-        """The most activations that each rank holds at once, each of one part and micro-batch."""
-        return simulate(self).peak_live
+        """The most activations that each rank holds at once, each of one stage and micro-batch:
+        from the beginning of its forward to the end of its last gradient.
+        """
+        return [max(accumulate(HELD[op.kind] for op in order)) for order in self.ranks]
 
     @property
     def messages(self) -> int:
         """How many activations and gradients travel from rank to rank in one step."""
-        hops = sum(self.rank_of(p) != self.rank_of(p + 1) for p in range(self.parts - 1))
+        hops = sum(self.rank_of(k) != self.rank_of(k + 1) for k in range(self.n_stages - 1))
         return 2 * hops * self.micro_batches
 
 
-@no_collection()
 def build(name: str, stages: int, micro_batches: int, chunks: int = 1) -> Schedule:
     """The schedule called `name` ("naive", "gpipe", "1f1b", "interleaved" or "zero_bubble") for
-    `stages` ranks, each of which holds `chunks` parts of the network.
+    `stages` ranks, each of which holds `chunks` stages of the network.
 
     Raises: ValueError for another name; for `chunks` other than 1 outside interleaved; for
     interleaved micro-batches that `stages` does not divide.
-    Source: beside each order in `orders`.
-    Taught in: 09_model_parallel.
+    Source: beside each order below.
     """
-    _checked(name, stages, micro_batches, chunks)
-    ranks = ORDERS[name](stages, micro_batches, chunks)
+    _check(name, stages, micro_batches, chunks)
+    ranks = _ORDERS[name](stages, micro_batches, chunks)
     return Schedule(tuple(map(tuple, ranks)), micro_batches, stages * chunks)
 
 
@@ -95,9 +108,7 @@ def bubble_fraction(name: str, stages: int, micro_batches: int, chunks: int = 1)
     """Idle time over *total* time, where forward, input gradient and weight gradient take one unit
     each in every stage (over all its chunks) and communication none; read off the schedule.
 
-    Raises: ValueError as `build`.
     Source: for the definition Qi 2023; Narayanan 2021 divides by the ideal time instead.
-    Taught in: 09_model_parallel.
     """
     return simulate(build(name, stages, micro_batches, chunks)).bubble
 
@@ -105,24 +116,17 @@ def bubble_fraction(name: str, stages: int, micro_batches: int, chunks: int = 1)
 def bubble_law(name: str, stages: int, micro_batches: int, chunks: int = 1) -> float:
     """The closed form of `bubble_fraction`.
 
-    Raises: ValueError as `build`.
     Source: Huang 2019 (gpipe), Narayanan 2021 (1f1b, interleaved), Qi 2023 (zero_bubble; with fewer
     micro-batches than stages our own, as no paper states it), each divided by the total time.
-    Taught in: 09_model_parallel.
     """
-    _checked(name, stages, micro_batches, chunks)
+    _check(name, stages, micro_batches, chunks)
     p, m, v = stages, micro_batches, chunks
-    if name == "naive":
-        return (p - 1) / p
-    if name == "interleaved":
-        return (p - 1) / (v * m + p - 1)
     if name == "zero_bubble":
-        total = 3 * m + p - 1 + max(0, p - m)
-        return 1 - 3 * m / total
-    return (p - 1) / (m + p - 1)
+        return 1 - 3 * m / (3 * m + p - 1 + max(0, p - m))
+    return (p - 1) / ((1 if name == "naive" else v * m) + p - 1)
 
 
-def _checked(name, stages, micro_batches, chunks):
+def _check(name, stages, micro_batches, chunks):
     check.one_of("name", name, NAMES)
     for what, value in (("stages", stages), ("micro_batches", micro_batches), ("chunks", chunks)):
         check.integer(what, value)
@@ -130,7 +134,94 @@ def _checked(name, stages, micro_batches, chunks):
         remedy = "choose micro-batches in multiples of the stages"
         check.divides("stages", stages, "micro_batches", micro_batches, remedy)
     elif chunks != 1:
-        raise ValueError(
-            f"chunks={chunks!r}: it must be 1 for {name!r}. Only 'interleaved' gives a rank more "
-            "than one part of the network."
-        )
+        check.refuse("chunks", chunks, f"1 for {name!r}", "only 'interleaved' has more")
+
+
+def _naive(p, m, v):
+    """One micro-batch at a time goes down and comes back up before the next one enters."""
+    return [[Op(kind, j, r) for j in range(m) for kind in "FB"] for r in range(p)]
+
+
+def _gpipe(p, m, v):
+    """All forwards, then all backwards, the last micro-batch first.
+
+    Source: Huang 2019 (GPipe), figure 2.
+    """
+    down = range(m)
+    return [[Op("F", j, r) for j in down] + [Op("B", j, r) for j in down[::-1]] for r in range(p)]
+
+
+def _one_f_one_b(p, m, v):
+    """As many forwards as stages follow this one, then one forward and one backward in turn.
+
+    Source: Narayanan 2019 (PipeDream); with a flush after each batch, as here, Narayanan 2021
+    (Megatron-LM), figure 4, top.
+    """
+    return [_in_turn(p - 1 - r, _forwards(r, p, m, 1), _backwards(r, p, m, 1)) for r in range(p)]
+
+
+def _interleaved(p, m, v):
+    """1F1B where each rank holds `v` stages; p micro-batches pass one stage, then the rank's next.
+
+    Source: Narayanan 2021 (Megatron-LM), figure 4, bottom.
+    """
+    orders = []
+    for r in range(p):
+        ahead = 2 * (p - 1 - r) + (v - 1) * p if v > 1 else p - 1 - r
+        orders.append(_in_turn(ahead, _forwards(r, p, m, v), _backwards(r, p, m, v)))
+    return orders
+
+
+def _zero_bubble(p, m, v):
+    """1F1B whose input gradients hurry on, while rank r puts weight gradients off by r of them.
+
+    Source: Qi 2023 (Zero bubble pipeline parallelism), the handcrafted schedule ZB-H1.
+    """
+    orders = []
+    for r, order in enumerate(_one_f_one_b(p, m, 1)):
+        split = []
+        for op in order:
+            split.append(Op("I" if op.kind == "B" else "F", op.micro, r))
+            if op.kind == "B" and op.micro >= r:
+                split.append(Op("W", op.micro - r, r))
+        split += [Op("W", j, r) for j in range(max(0, m - r), m)]
+        orders.append(split)
+    return orders
+
+
+def _in_turn(ahead, forwards, backwards):
+    """The first `ahead` forwards, then a forward and a backward in turn while there are any."""
+    ahead = min(ahead, len(forwards))
+    order, rest = forwards[:ahead], forwards[ahead:]
+    for forward, backward in zip(rest, backwards, strict=False):
+        order += [forward, backward]
+    return order + backwards[len(rest) :]
+
+
+def _forwards(r, p, m, v):
+    groups = range(0, m, p)
+    return [
+        Op("F", j, r + chunk * p)
+        for first in groups
+        for chunk in range(v)
+        for j in range(first, min(first + p, m))
+    ]
+
+
+def _backwards(r, p, m, v):
+    """The same micro-batches in the same groups, the last chunk first."""
+    return [Op("B", op.micro, _mirrored(op.stage, r, p, v)) for op in _forwards(r, p, m, v)]
+
+
+def _mirrored(stage, r, p, v):
+    return r + (v - 1 - (stage - r) // p) * p
+
+
+_ORDERS = {
+    "naive": _naive,
+    "gpipe": _gpipe,
+    "1f1b": _one_f_one_b,
+    "interleaved": _interleaved,
+    "zero_bubble": _zero_bubble,
+}
+NAMES = tuple(_ORDERS)

@@ -1,19 +1,14 @@
-"""What ranks send to each other: every collective as it is called, the bytes that left, the time.
+"""What ranks send to each other: every collective as it is called, with its bytes.
 
 The closed forms they are compared with are in `modelscale.count.communication`.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from statistics import median
 
 import torch
-import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..count.communication import SENT_SHARE
-from ..timing import in_turn_s
 
 # The operators of torch.distributed, direct and functional, by the collective they are.
 # Which argument's bytes count is that of SENT_SHARE: the largest tensor on either side.
@@ -65,25 +60,6 @@ class Meter(TorchDispatchMode):
     def sent_bytes(self, ranks: int) -> float:
         """The bytes that a rank sends if every collective is done in the best way known."""
         return sum(SENT_SHARE[name](ranks) * n_bytes for name, n_bytes in self.calls)
-
-
-def written_bytes() -> int | None:
-    """The bytes this process has written since it began, to other processes or to files.
-
-    The difference of two readings is what was really sent, headers included: gloo writes to
-    sockets. None where the system does not count them: on Linux alone it does, in /proc.
-    """
-    counters = Path("/proc/self/io")
-    if not counters.exists():
-        return None
-    fields = dict(line.split(": ") for line in counters.read_text().splitlines())
-    return int(fields["wchar"])
-
-
-def wall_s(work: Callable, group: dist.ProcessGroup, timings: int = 9) -> float:
-    """The median seconds of one call of `work`, which all ranks begin together."""
-    took_s = in_turn_s({"work": work}, timings, before=lambda: dist.barrier(group=group))
-    return median(took_s["work"])
 
 
 def _largest(values):

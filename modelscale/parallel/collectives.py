@@ -8,6 +8,8 @@ Source: Shoeybi 2019 (Megatron-LM), section 3, the first two (f and g there); Ko
 section 4.2.2, the next two (g and its conjugate there).
 """
 
+from functools import partial
+
 import torch
 import torch.distributed as dist
 
@@ -20,47 +22,42 @@ def copy_to_ranks(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
     """`x` itself; backward, the sum of all ranks' gradients.
 
     It stands where ranks that hold the same `x` go on to compute different things from it.
-    Taught in: 09_model_parallel.
     """
-    return _Copy.apply(x, group)
+    return _Pair.apply(x, lambda x: x.view_as(x), partial(all_reduce, group=group))
 
 
 def sum_over_ranks(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
     """The sum of all ranks' `x`; backward, the gradient itself.
 
     It stands where ranks that hold different parts of a sum go on to compute the same from it.
-    Taught in: 09_model_parallel.
     """
-    return _Sum.apply(x, group)
+    return _Pair.apply(x, partial(all_reduce, group=group), lambda gradient: gradient)
 
 
 def gather_tokens(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
     """All ranks' tokens, in the order of ranks; backward, the sum of the gradients of its own ones.
 
     Shapes: (B, T / p, C) -> (B, T, C)
-    Taught in: 09_model_parallel.
     """
-    return _Gather.apply(x, group)
+    return _Pair.apply(x, partial(_all_gather, group=group), partial(_reduce_scatter, group=group))
 
 
 def scatter_tokens(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
     """This rank's tokens of the sum of all ranks' `x`; backward, all ranks' gradients side by side.
 
     Shapes: (B, T, C) -> (B, T / p, C)
-    Raises: ValueError where the ranks do not divide the tokens.
-    Taught in: 09_model_parallel.
     """
-    return _Scatter.apply(x, group)
+    return _Pair.apply(x, partial(_reduce_scatter, group=group), partial(_all_gather, group=group))
 
 
-def own_tokens(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-    """This rank's tokens of an `x` that all hold; backward, all ranks' gradients side by side.
+def own_tokens(x: torch.Tensor, group: dist.ProcessGroup, dim: int = TOKENS) -> torch.Tensor:
+    """This rank's part of an `x` that all hold, cut along `dim`, as a copy; backward, all ranks'
+    gradients side by side.
 
     Shapes: (B, T, C) -> (B, T / p, C)
-    Raises: ValueError where the ranks do not divide the tokens.
-    Taught in: 09_model_parallel.
     """
-    return _Own.apply(x, group)
+    back = partial(_all_gather, group=group, dim=dim)
+    return _Pair.apply(x, lambda x: _parts(x, group, dim)[group.rank()].clone(), back)
 
 
 def all_reduce(x: torch.Tensor, group: dist.ProcessGroup, op=dist.ReduceOp.SUM) -> torch.Tensor:
@@ -70,82 +67,39 @@ def all_reduce(x: torch.Tensor, group: dist.ProcessGroup, op=dist.ReduceOp.SUM) 
     return total
 
 
-def all_gather(x: torch.Tensor, group: dist.ProcessGroup, dim: int = TOKENS) -> torch.Tensor:
-    """All ranks' `x` side by side along `dim`; not for autograd."""
+class _Pair(torch.autograd.Function):
+    """`forward(x)`, whose gradient is `back(gradient)`."""
+
+    @staticmethod
+    def forward(ctx, x, forward, back):
+        ctx.back = back
+        return forward(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return ctx.back(gradient), None, None
+
+
+def _all_gather(x, group, dim=TOKENS):
+    """All ranks' `x` side by side along `dim`."""
     parts = x.new_empty(group.size() * len(x), *x.shape[1:])
     dist.all_gather_single(parts, x.contiguous(), group=group)
     return torch.cat(parts.chunk(group.size()), dim)
 
 
-def reduce_scatter(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-    """This rank's tokens of the sum of all ranks' `x`; not for autograd.
+def _reduce_scatter(x, group):
+    """This rank's tokens of the sum of all ranks' `x`: (B, T, C) -> (B, T / p, C).
 
     Each rank sends every other one its part, and adds up what it gets. gloo's own reduce-scatter
     sums everything everywhere first, and so sends twice as much.
-
-    Shapes: (B, T, C) -> (B, T / p, C)
     """
-    mine = torch.stack(_parts(x, group))  # (p, B, T / p, C)
+    mine = torch.stack(_parts(x, group, TOKENS))  # (p, B, T / p, C)
     theirs = torch.empty_like(mine)
     dist.all_to_all_single(theirs, mine, group=group)
     return theirs.sum(0, dtype=x.dtype)
 
 
-def _parts(x, group):
+def _parts(x, group, dim):
     remedy = "cut or pad the sequences to a multiple of the ranks"
-    check.divides("ranks", group.size(), "tokens", x.shape[TOKENS], remedy)
-    return x.chunk(group.size(), TOKENS)
-
-
-class _Copy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, group):
-        ctx.group = group
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return all_reduce(gradient, ctx.group), None
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, group):
-        return all_reduce(x, group)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient, None
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, group):
-        ctx.group = group
-        return all_gather(x, group)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return reduce_scatter(gradient, ctx.group), None
-
-
-class _Scatter(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, group):
-        ctx.group = group
-        return reduce_scatter(x, group)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return all_gather(gradient, ctx.group), None
-
-
-class _Own(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, group):
-        ctx.group = group
-        return _parts(x, group)[group.rank()].contiguous()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return all_gather(gradient, ctx.group), None
+    check.divides("ranks", group.size(), "tokens", x.shape[dim], remedy)
+    return x.chunk(group.size(), dim)
