@@ -4,6 +4,7 @@ The two are never compared with one another: a thread's own seconds leave out wh
 take and what the work waits for, and a wall's leave out nothing.
 """
 
+import contextlib
 import math
 import os
 import time
@@ -57,6 +58,23 @@ def in_turn_s(
             n = repeats[name]
             seconds[name][i] = _timed(ways[name], n, wait, time.perf_counter, before) / n
     return seconds
+
+
+class Stopwatch:
+    """Seconds of training: it stands still while the network is evaluated."""
+
+    def __init__(self, device, seconds=0.0):
+        self.device, self.seconds = device, seconds  # as they were at the last pause
+        self._since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self):
+        """A context in which the watch stands still, entered once the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds += time.perf_counter() - self._since
+        yield
+        self._since = time.perf_counter()
 
 
 def _median(work, device, seconds, least, on_wall):

@@ -9,7 +9,7 @@ import torch
 
 from modelscale import count, data, growth, models
 from modelscale.train import Recipe, fit
-from modelscale.train.loop import cross_entropy
+from modelscale.train.loop import _cross_entropy as cross_entropy
 from test_growth import NETS, deeper, moved, sample, wider
 
 

@@ -44,7 +44,7 @@ def trained_by_hand(model, samples, recipe):
             (p if name.startswith(head) else p - start[name]).square().sum()
             for name, p in model.named_parameters()
         )
-        loss = train.loop.cross_entropy(model(x), y) + recipe.weight_decay / 2 * penalty
+        loss = train.loop._cross_entropy(model(x), y) + recipe.weight_decay / 2 * penalty
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

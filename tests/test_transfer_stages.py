@@ -120,7 +120,7 @@ def test_many_frozen_networks_train_as_each_alone(shape, optimizer):
 def test_clipping_and_optimizer_know_the_trained_parameters_alone():
     model = models.build(NETS[0])
     x, y = torch.randn(20, 40), torch.randint(10, (20,))
-    train.loop.cross_entropy(model(x), y).backward()  # an earlier gradient, kept by all
+    train.loop._cross_entropy(model(x), y).backward()  # an earlier gradient, kept by all
     transfer.freeze(model, 2)
     recipe = train.Recipe(optimizer="sgd", lr=1.0, weight_decay=0.0, clip=1e-3)
     optimizer = train.loop.make_optimizer(train.loop._param_groups(model, recipe), recipe)

@@ -3,10 +3,8 @@
 The optimizer and the clipping come from torch. Legend: B batch, T tokens, K classes.
 """
 
-import contextlib
 import functools
 import math
-import time
 from dataclasses import asdict, replace
 
 import torch
@@ -14,11 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import check, models
+from ..timing import Stopwatch
 from . import checkpoint
 from .parameters import factor_list, give, make_optimizer, set_lr, take, trained
 from .recipe import History, Recipe
-
-WINDOWS = 64  # of a text, to score on
+from .scoring import score
 
 
 def fit(
@@ -69,7 +67,7 @@ def train_step(network, optimizer, x, y, recipe):
     """
     prepare(network, recipe)
     with torch.autocast(x.device.type, torch.bfloat16, recipe.precision == "bfloat16"):
-        loss = cross_entropy(network(x), y)
+        loss = _cross_entropy(network(x), y)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(trained(network).values(), recipe.clip)
@@ -84,40 +82,6 @@ def prepare(network, recipe) -> None:
     else:
         remedy = "of the networks of the course, a GPT alone recomputes"
         check.one_of("recompute", recipe.recompute, ("none",), remedy)
-
-
-def score(model, data) -> dict:
-    """Test loss (nats), test accuracy and training accuracy (0 to 1) of `model`, as a dict.
-
-    The training accuracy is measured on as many training samples as there are test samples.
-    """
-    train, test = _samples(data, model.shape)
-    test_loss, accuracy = evaluate(model, *test)
-    train_accuracy = evaluate(model, *train)[1]
-    return {"test_loss": test_loss, "accuracy": accuracy, "train_accuracy": train_accuracy}
-
-
-@torch.no_grad()
-def evaluate(model, x, y, chunk=500) -> tuple[float, float]:
-    """Mean loss (nats) and accuracy (0 to 1) of `model` on samples `x` with labels `y`."""
-    model.eval()
-    like = next(model.parameters())
-    dtype = like.dtype if x.is_floating_point() else x.dtype  # of tokens, their own
-    loss = correct = 0.0
-    for a, b in zip(x.split(chunk), y.to(like.device).split(chunk), strict=True):
-        logits = model(a.to(like.device, dtype))
-        loss += float(cross_entropy(logits, b)) * b.numel()
-        correct += float((logits.argmax(-1) == b).sum())
-    model.train()
-    return loss / y.numel(), correct / y.numel()
-
-
-def cross_entropy(logits, labels):
-    """The mean loss in nats.
-
-    Shapes: logits (B, K) with labels (B,), or (B, T, K) with (B, T) -> ().
-    """
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
 def step_flops(shape, batch_size) -> int:
@@ -144,23 +108,6 @@ def sample_order(n, recipe, seed):
     return torch.cat(epochs)[:wanted].view(recipe.steps, recipe.batch_size)
 
 
-class Stopwatch:
-    """Seconds of training: it stands still while the network is evaluated."""
-
-    def __init__(self, device, seconds=0.0):
-        self.device, self.seconds = device, seconds  # as they were at the last pause
-        self._since = time.perf_counter()
-
-    @contextlib.contextmanager
-    def paused(self):
-        """A context in which the watch stands still, entered once the device is done."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds += time.perf_counter() - self._since
-        yield
-        self._since = time.perf_counter()
-
-
 def _param_groups(model, recipe, lr_factors=None):
     """torch's parameter groups, one for each factor. A factor divides the weight decay, too."""
     members = {}
@@ -171,18 +118,6 @@ def _param_groups(model, recipe, lr_factors=None):
         {"params": group, "lr": s * recipe.lr, "weight_decay": recipe.weight_decay / s}
         for s, group in members.items()
     ]
-
-
-def _samples(data, shape):
-    """((x, y) of training, (x, y) of test or validation) to score on, equally many of each.
-
-    Of a text: WINDOWS windows of the network's context, always the same ones.
-    """
-    if hasattr(data, "batch"):
-        drawn = data.batch(WINDOWS, shape.context, torch.Generator().manual_seed(0))
-        return drawn, data.val_batches(WINDOWS, shape.context, 1)[0]
-    n = len(data.y_test)
-    return (data.x_train[:n], data.y_train[:n]), (data.x_test, data.y_test)
 
 
 def _batches(data, shape, recipe, seed, done=0):
@@ -207,3 +142,11 @@ def _sample_flops(shape):
     """FLOPs of training on one sample, where no closed form has them: counted."""
     with torch.device("meta"):
         return models.train_flops(models.build(shape), 1)
+
+
+def _cross_entropy(logits, labels):
+    """The mean loss in nats.
+
+    Shapes: logits (B, K) with labels (B,), or (B, T, K) with (B, T) -> ().
+    """
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())

@@ -13,9 +13,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from .. import check
-from .loop import Stopwatch, prepare, sample_order, score, step_flops
+from ..timing import Stopwatch
+from .loop import prepare, sample_order, step_flops
 from .parameters import factor_list, make_optimizer, set_lr, trained
 from .recipe import History, Recipe
+from .scoring import score
 
 
 def fit_many(
