@@ -81,13 +81,6 @@ def chunks(n: int, n_classes: int, seed: int, name: str) -> Iterator[tuple]:
         yield slice(start, min(start + size, n)), labels, rng
 
 
-def fraction(name: str, value: float) -> float:
-    """`value`, where it is at least 0 and below 1."""
-    if check.number(name, value, above=False) >= 1:
-        check.refuse(name, value, "a share of at least 0 and below 1")
-    return value
-
-
 def _balanced_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The rows in rounds: each round takes one sample of every class that has any left."""
     order = rng.permutation(len(y))

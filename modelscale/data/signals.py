@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from .. import check
-from .base import Dataset, chunks, fraction, stream
+from .base import Dataset, chunks, stream
 
 TEMPLATE_POINTS, SIGNAL_POINTS = 12, 40
 PADDING = (36, 60)  # zeros put behind a template: more of them squeeze it more
@@ -61,7 +61,8 @@ def signals(
     (arXiv 2011.14439). Generator and templates are our own.
     """
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
-    fraction("label_noise", label_noise)
+    if check.number("label_noise", label_noise, above=False) >= 1:
+        check.refuse("label_noise", label_noise, "a share of at least 0 and below 1")
     templates = default_templates() if templates is None else _checked(templates)
     draw = _Generator(templates, _distorted_by(distortion))
     x_train, y_train = draw(n_train, seed, "train")
