@@ -65,7 +65,7 @@ def test_flops_of_the_tail_are_those_of_the_counter(shape, n):
     model, samples = models.build(shape), data_for(shape)
     tail, cut = transfer.features(model, n, samples)
     with FlopCounterMode(display=False) as counter:
-        train.loop.cross_entropy(tail(cut.x_train[:5]), samples.y_train[:5]).backward()
+        train.loop._cross_entropy(tail(cut.x_train[:5]), samples.y_train[:5]).backward()
     assert tail.shape.train_flops(5) == counter.get_total_flops()
     whole = models.counted_flops(model, models.one_sample(shape))
     forward = whole - tail.shape.matmul_flops(1)  # through the frozen stages, each time
