@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from modelscale import laws
 
@@ -66,28 +64,6 @@ def test_where_repeats_are_worth_nothing_the_first_pass_is_all():
     assert fresh.effective_data([5, 10, 20], 10).tolist() == [5, 10, 20]
     nearly = replace(law, data_decay=1e-9)
     assert law.loss(1e8, 2e10, 1e10) == pytest.approx(nearly.loss(1e8, 2e10, 1e10))
-
-
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(k=st.floats(0.1, 1e4), alpha=st.floats(0.05, 0.9), beta=st.floats(-0.5, 0.9))
-def test_a_transfer_law_is_found_again(k, alpha, beta):
-    truth = laws.TransferLaw(k, alpha, beta)
-    D_F, N = (a.ravel() for a in np.meshgrid([1e2, 1e3, 1e4], [1e5, 1e6]))
-    fit = laws.fit_transfer_law(D_F, N, truth.effective_data(D_F, N))
-    assert (fit.k, fit.alpha, fit.beta) == pytest.approx((k, alpha, beta), rel=1e-6, abs=1e-9)
-
-
-def test_pretraining_is_worth_what_was_published():
-    """Hernandez 2021: text to Python, D_T = 1.9e4 D_F^.18 N^.38."""
-    found = laws.HERNANDEZ_2021_PYTHON.effective_data(np.array([1e5, 1e8]), 1e8)
-    assert found == pytest.approx(1.9e4 * np.array([10**0.9, 10**1.44]) * 10**3.04)
-
-
-def test_transfer_that_was_not_varied_cannot_be_fitted():
-    with pytest.raises(ValueError, match="N=1"):
-        laws.fit_transfer_law([1, 2, 3, 4], [5, 5, 5, 5], [1, 2, 3, 4])
-    with pytest.raises(ValueError, match="correlation"):
-        laws.fit_transfer_law([1, 2, 4, 8], [10, 20, 40, 80], [1, 2, 3, 4])
 
 
 def test_the_laws_start_without_torch():

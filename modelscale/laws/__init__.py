@@ -13,20 +13,16 @@ from .forms import (
     LossSurface,
     PowerLaw,
 )
-from .transfer import HERNANDEZ_2021_PYTHON, TransferLaw, fit_transfer_law
 
 __all__ = [
     "BESIROGLU_2024",
-    "HERNANDEZ_2021_PYTHON",
     "HOFFMANN_2022",
     "MUENNIGHOFF_2023",
     "DataConstrainedLaw",
     "LossSurface",
     "PowerLaw",
-    "TransferLaw",
     "bootstrap",
     "fit_loss_surface",
     "fit_power_law",
-    "fit_transfer_law",
     "predict_interval",
 ]

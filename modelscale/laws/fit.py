@@ -16,7 +16,6 @@ from scipy.special import logsumexp
 
 from .. import check
 from .forms import LossSurface, PowerLaw
-from .points import enough, measured
 
 SLOPES = (0.5, 2.0, 6.0, 20.0)  # exponent times log span, at the start
 MIN_SPAN, MAX_SLOPE = 4.0, 40.0  # so that no exponent exceeds 10, and its A is a finite number
@@ -91,7 +90,7 @@ def predict_interval(
     if not 0 < check.number("level", level) < 1:
         check.refuse("level", level, "between 0 and 1", "give 0.9 for 90 %")
     points = _power_points(x, y, floor, delta)
-    (flat,) = measured(at=at)
+    (flat,) = _measured(at=at)
     rng = np.random.default_rng(seed)
     laws, fresh = zip(*_noisy_refits(points, check.integer("n", n), rng), strict=True)
     runs = [PowerLaw(*law).predict(flat) * np.exp(e) for law, e in zip(laws, fresh, strict=True)]
@@ -123,16 +122,16 @@ class _Points:
 
 
 def _power_points(x, y, floor, delta):
-    x, y = measured(x=x, y=y)
-    enough(4 if check.one_of("floor", floor, (True, False)) else 3, "x", x, REMEDY)
+    x, y = _measured(x=x, y=y)
+    _enough(4 if check.one_of("floor", floor, (True, False)) else 3, "x", x, REMEDY)
     return _scaled([x], y, floor, delta)
 
 
 def _surface_points(N, D, loss, delta):
-    N, D, loss = measured(N=N, D=D, loss=loss)
-    enough(3, "N", N, REMEDY)
-    enough(3, "D", D, REMEDY)
-    enough(6, "(N, D)", np.stack([N, D]), REMEDY)
+    N, D, loss = _measured(N=N, D=D, loss=loss)
+    _enough(3, "N", N, REMEDY)
+    _enough(3, "D", D, REMEDY)
+    _enough(6, "(N, D)", np.stack([N, D]), REMEDY)
     return _scaled([N, D], loss, True, delta)
 
 
@@ -249,3 +248,23 @@ def _undetermined(points, law):
     free[1 : 1 + m] = free[1 + m :]
     names = [field.name for field in fields(law)]
     return tuple(name for name, is_free in zip(names, free, strict=False) if is_free)
+
+
+def _measured(**arrays) -> list[np.ndarray]:
+    """The arrays as flat floats of one length, each finite and above 0, as its log is fitted."""
+    flat = {name: np.ravel(np.asarray(values, dtype=float)) for name, values in arrays.items()}
+    lengths = {name: len(values) for name, values in flat.items()}
+    if len(set(lengths.values())) > 1:
+        check.refuse("lengths", lengths, "equal", "give one of each a run")
+    for name, values in flat.items():
+        bad = values[~(np.isfinite(values) & (values > 0))]
+        if len(bad):
+            remedy = "leave out runs that diverged: the log is fitted"
+            check.refuse(name, float(bad[0]), "finite and above 0", remedy)
+    return list(flat.values())
+
+
+def _enough(count, name, values, remedy):
+    """Refuse `values`, or columns where there are rows, of which fewer than `count` differ."""
+    found = np.unique(values, axis=-1).shape[-1]
+    check.integer(f"different values of {name}", found, low=count, remedy=remedy)
