@@ -20,17 +20,6 @@ ROOT = Path(__file__).resolve().parent.parent
 LINES_MAX, LINES_LONG, LONG_SHARE, WIDTH = 30, 20, 0.10, 88
 WORDS_PER_LINE = (5, 12)
 WORDS_MAX, CELLS_MAX, CLAIMS_MAX = 2500, 35, 12  # one sitting
-UNCUT = {  # not yet cut to a sitting
-    "01_vertical_scaling",
-    "02_scaling_laws",
-    "03_tuning_at_scale",
-    "04_overfitting",
-    "05_transfer_learning",
-    "06_growing_models",
-    "07_efficiency",
-    "08_data_parallel",
-    "09_model_parallel",
-}
 BYTES_MAX = 2.5e6
 IGNORE = "nbval-ignore-output"
 HOME = re.compile(r"/home/\w|/Users/\w|/root\b|[A-Za-z]:\\+Users\\")
@@ -48,7 +37,7 @@ def lint(path: Path, runtimes_s: dict) -> list[str]:
     found += broken_links(notebook, path)
     found += file_size(path.stat().st_size)
     found += runtime_line(notebook, path.stem, runtimes_s) if course else []
-    found += one_sitting(notebook) if course and path.stem not in UNCUT else []
+    found += one_sitting(notebook) if course else []
     return [f"{path.parent.name}/{path.name}, {message}" for message in found]
 
 

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 import answers
-from modelscale import course, exercises
+from modelscale import course
 from modelscale.course import Verdict
 from modelscale.course.checkers import LATER
 
@@ -49,8 +49,7 @@ def modules_of(package):
 TABLES = modules_of(answers)
 CHECKERS = {
     f"{name}.{found.removeprefix('check_')}": getattr(module, found)
-    for package in (course, exercises)
-    for name, module in modules_of(package).items()
+    for name, module in modules_of(course).items()
     for found in vars(module)
     if found.startswith("check_")
 }
