@@ -284,12 +284,14 @@ def test_an_interval_widens_with_distance_noise_and_level():
     assert again == (lower, higher)  # it is seeded
 
 
-def test_an_interval_of_a_new_run_is_wider_than_its_noise():
+def test_an_interval_of_a_new_run_is_wider_than_its_noise_on_average():
     """With the law known, 90 % of new runs fall within 1.645 standard deviations."""
-    for seed in range(3):
+    widths = []
+    for seed in range(5):
         x = sizes()
         low, high = laws.predict_interval(x, noisy(LAW.predict(x), 0.02, seed), 400)
-        assert np.log(high / low) > 0.8 * 2 * 1.645 * 0.02
+        widths.append(np.log(high / low))
+    assert np.mean(widths) > 2 * 1.645 * 0.02
 
 
 def test_most_intervals_hold_what_they_promise():
