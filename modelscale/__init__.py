@@ -3,7 +3,7 @@
 Importing it loads no torch, so that counting and planning start at once.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["start"]
 
 
