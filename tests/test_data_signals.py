@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from modelscale.data import Dataset, default_templates, random_templates, signals
+from modelscale.data import TEMPLATES, Dataset, random_templates, signals
 
 
 def _global_states():
@@ -108,8 +108,8 @@ def test_recipe_fields_matter():
 
 
 def test_templates_are_the_classes():
-    assert default_templates().shape == (10, 12)
-    np.testing.assert_allclose(default_templates().std(1), 1 / 6)
+    assert TEMPLATES.shape == (10, 12)
+    np.testing.assert_allclose(TEMPLATES.std(1), 1 / 6)
     data = signals(1000, 60, templates=random_templates(40, seed=1))
     assert data.n_classes == 40 and data.y_train.bincount().tolist() == [25] * 40
     assert not np.allclose(random_templates(5, seed=1), random_templates(5, seed=2))

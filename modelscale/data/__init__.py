@@ -2,13 +2,13 @@
 
 from .base import Dataset
 from .letters import digits, letters
-from .signals import default_templates, random_templates, signals
+from .signals import TEMPLATES, random_templates, signals
 from .text import Text, text
 
 __all__ = [
+    "TEMPLATES",
     "Dataset",
     "Text",
-    "default_templates",
     "digits",
     "letters",
     "random_templates",

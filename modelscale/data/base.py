@@ -3,7 +3,7 @@
 Legend: n samples, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,14 +45,9 @@ class Dataset:
         """
         remedy = "at least one sample a class is needed, and no sample is used twice"
         n = check.integer("n", n, self.n_classes, len(self.y_train), remedy)
-        rows = _balanced_order(self.y_train.cpu().numpy(), np.random.default_rng(seed))[:n]
-        keep = torch.from_numpy(np.sort(rows)).to(self.y_train.device)
+        rows = _balanced_order(self.y_train.numpy(), np.random.default_rng(seed))[:n]
+        keep = torch.from_numpy(np.sort(rows))
         return replace(self, x_train=self.x_train[keep], y_train=self.y_train[keep])
-
-    def to(self, device: str | torch.device) -> "Dataset":
-        """The same data on `device`."""
-        parts = ("x_train", "y_train", "x_test", "y_test")
-        return replace(self, **{part: getattr(self, part).to(device) for part in parts})
 
     def __repr__(self) -> str:
         return (
@@ -64,28 +59,27 @@ class Dataset:
 def stream(seed: int, name: str, chunk: int = 0) -> np.random.Generator:
     """A random generator of its own for one chunk of one stream of one seed."""
     key = STREAMS.index(name), chunk
-    check.integer("seed", seed, 0)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    seeds = np.random.SeedSequence(check.integer("seed", seed, 0), spawn_key=key)
+    return np.random.default_rng(seeds)
 
 
-def chunks(n: int, n_classes: int, seed: int, name: str) -> Iterator[tuple]:
-    """(rows, labels, generator) of each chunk that it takes to draw n samples.
+def drawn(n: int, n_classes: int, seed: int, name: str, make: Callable) -> tuple:
+    """(x, y) of n samples, NumPy's: x as `make(labels, generator)` makes it, chunk by chunk.
 
-    A chunk is always drawn whole and cut afterwards: so the first samples of a large set are those
+    A chunk is always made whole and cut afterwards: so the first samples of a large set are those
     of a small one. Each whole chunk holds every class equally often, in random order.
     """
     size = n_classes * max(1, CHUNK // n_classes)
-    for index, start in enumerate(range(0, n, size)):
+    x, y = [], []
+    for index in range(-(-n // size)):
         rng = stream(seed, name, index)
-        labels = rng.permutation(np.arange(size) % n_classes)
-        yield slice(start, min(start + size, n)), labels, rng
+        y.append(rng.permutation(np.arange(size) % n_classes))
+        x.append(make(y[-1], rng))
+    return np.concatenate(x)[:n], np.concatenate(y)[:n]
 
 
 def _balanced_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The rows in rounds: each round takes one sample of every class that has any left."""
     order = rng.permutation(len(y))
-    turn = np.empty(len(y), dtype=np.int64)
-    for label in np.unique(y):
-        mine = order[y[order] == label]
-        turn[mine] = np.arange(len(mine))
-    return order[np.argsort(turn[order], kind="stable")]
+    same = y[order, None] == np.unique(y)  # (n, K), one in each row
+    return order[np.argsort(same.cumsum(0)[same], kind="stable")]

@@ -4,6 +4,7 @@ A letter is a glyph, turned, sheared, sized, moved, bent and covered with noise:
 images, bright on dark as the digits are. Legend: n images, K classes, F fonts.
 """
 
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -15,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from .. import check
-from .base import Dataset, chunks, stream
+from .base import Dataset, drawn, stream
 
 # 26 capitals, and the 11 small letters that do not look like their capital. No digit among them,
 # though an O looks like a 0 and an I like a 1.
@@ -28,7 +29,7 @@ FONTS = (
     *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
 )
 SIZE = 16  # pixels of a letter's side
-CANVAS, FONT_SIZE = 64, 64  # pixels of the drawing a sample is taken from, and of the type in it
+CANVAS = 64  # pixels of the drawing a sample is taken from, and of the type in it
 TURN, SHEAR, SHIFT = 0.35, 0.35, 0.16  # at most: radians, slope, half-widths of the image
 SIZES = (0.8, 1.4)  # at least and at most, across and down
 BEND = 0.1  # half-widths of the image: typical size of the elastic shift
@@ -47,12 +48,17 @@ def letters(n_train: int = 24_000, n_test: int = 4000, seed: int = 0) -> Dataset
     Units: x has about mean 0 and standard deviation 1, by constants that no data set enters.
     """
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
-    glyphs = _glyphs(SIZE)
-    sample, _ = _draw(glyphs, 1000, 0, "calibrate")
+    glyphs = _glyphs()
+
+    def draw(n, seed, name):
+        parts = drawn(n, len(glyphs), seed, name, partial(_jittered, glyphs))
+        return map(torch.from_numpy, parts)
+
+    scale, _ = draw(1000, 0, "calibrate")
     parts = []
     for n, name in ((n_train, "train"), (n_test, "test")):
-        x, y = _draw(glyphs, n, seed, name)
-        parts += [x.sub_(sample.mean()).div_(sample.std()), y]
+        x, y = draw(n, seed, name)
+        parts += [x.sub_(scale.mean()).div_(scale.std()), y]
     return Dataset(*parts, n_classes=len(LETTERS), name="letters")
 
 
@@ -73,28 +79,16 @@ def digits(seed: int = 0, size: int = 8, moved: bool = False) -> Dataset:
     order = stream(seed, "train").permutation(len(labels))
     x = torch.from_numpy(images[order]).float().view(-1, 1, 8, 8)
     x = F.interpolate(x, (size, size), mode="bilinear", align_corners=False)
-    y = torch.from_numpy(labels[order]).long()
     x = (x - x[N_TEST:].mean()) / x[N_TEST:].std()
-    parts = [x[N_TEST:], x[:N_TEST]]
+    test, train = x[:N_TEST], x[N_TEST:]
     if moved:
-        parts = [_moved(part, 2 * seed + i) for i, part in enumerate(parts)]
+        train, test = _moved(train, 2 * seed), _moved(test, 2 * seed + 1)
+    y = torch.from_numpy(labels[order]).long()
     name = "moved digits" if moved else "digits"
-    return Dataset(parts[0], y[N_TEST:], parts[1], y[:N_TEST], n_classes=10, name=name)
+    return Dataset(train, y[N_TEST:], test, y[:N_TEST], n_classes=10, name=name)
 
 
-def _draw(glyphs: Tensor, n: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """n images and their labels, (n, 1, H, H) with values about 0..1 and (n,)."""
-    size = glyphs.shape[-1] // 2
-    x = torch.empty(n, 1, size, size)
-    y = torch.empty(n, dtype=torch.int64)
-    for rows, labels, rng in chunks(n, len(glyphs), seed, name):
-        count = rows.stop - rows.start
-        y[rows] = torch.from_numpy(labels[:count])
-        x[rows] = _jittered(glyphs, labels, size, rng)[:count]
-    return x, y
-
-
-def _jittered(glyphs: Tensor, labels: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+def _jittered(glyphs: Tensor, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An image for each label: a glyph of a random font on a bent grid, with noise."""
     n = len(labels)
     font = rng.integers(glyphs.shape[1], size=n)
@@ -102,13 +96,13 @@ def _jittered(glyphs: Tensor, labels: np.ndarray, size: int, rng: np.random.Gene
     across, down = 1 / rng.uniform(*SIZES, (2, n))
     right, below = rng.uniform(-SHIFT, SHIFT, (2, n))
     maps = _maps(*map(torch.from_numpy, (turn, shear, across, down, right, below)))
-    grid = F.affine_grid(maps, [n, 1, size, size], align_corners=False)
+    grid = F.affine_grid(maps, [n, 1, SIZE, SIZE], align_corners=False)
     bend = torch.from_numpy(rng.standard_normal((n, 2, 4, 4), dtype=np.float32)) * BEND
-    bend = F.interpolate(bend, (size, size), mode="bicubic", align_corners=True)
+    bend = F.interpolate(bend, (SIZE, SIZE), mode="bicubic", align_corners=True)
     images = glyphs[labels, font][:, None]
     images = F.grid_sample(images, grid + bend.permute(0, 2, 3, 1), align_corners=False)
     noise = torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32))
-    return (images + GRAIN * noise).clamp_(0, 1)
+    return (images + GRAIN * noise).clamp_(0, 1).numpy()
 
 
 def _moved(images: Tensor, seed: int) -> Tensor:
@@ -133,24 +127,24 @@ def _maps(turn, lean, across, down, right, below) -> Tensor:
     return torch.stack(rows, 1).view(-1, 2, 3).float()
 
 
-def _glyphs(size: int) -> Tensor:
-    """Every character in every font, (K, F, 2 size, 2 size) in 0..1.
+def _glyphs() -> Tensor:
+    """Every character in every font, (K, F, 32, 32) in 0..1.
 
     Twice the size of a sample: enough detail to be turned, not so much that pixels are skipped.
     Half of the F are sharp, half as soft as the handwritten digits of scikit-learn are.
     """
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    fonts = [ImageFont.truetype(str(folder / f"{font}.ttf"), FONT_SIZE) for font in FONTS]
+    fonts = [ImageFont.truetype(str(folder / f"{font}.ttf"), CANVAS) for font in FONTS]
     bank = np.stack([[_bitmap(char, font) for font in fonts] for char in LETTERS])
     bank = torch.from_numpy(bank).float() / 255
-    sharp = F.interpolate(bank, (2 * size, 2 * size), mode="bilinear", antialias=True)
-    soft = F.interpolate(bank, (size // 2 + 2,) * 2, mode="bilinear", antialias=True)
+    sharp = F.interpolate(bank, (2 * SIZE, 2 * SIZE), mode="bilinear", antialias=True)
+    soft = F.interpolate(bank, (SIZE // 2 + 2,) * 2, mode="bilinear", antialias=True)
     soft = F.interpolate(soft, sharp.shape[2:], mode="bilinear")
     return torch.cat([sharp, soft / soft.amax((2, 3), keepdim=True)], dim=1)
 
 
 def _bitmap(char: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
-    """A character in the middle of the canvas, (64, 64)."""
+    """A character in the middle of the canvas."""
     image = Image.new("L", (CANVAS, CANVAS))
     pen = ImageDraw.Draw(image)
     left, top, right, bottom = pen.textbbox((0, 0), char, font=font)

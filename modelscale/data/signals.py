@@ -10,26 +10,12 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from .. import check
-from .base import Dataset, chunks, stream
+from .base import Dataset, drawn, stream
 
 TEMPLATE_POINTS, SIGNAL_POINTS = 12, 40
 PADDING = (36, 60)  # zeros put behind a template: more of them squeeze it more
 LINE_POINTS = TEMPLATE_POINTS + PADDING[1]
 NOISE_WIDTH = 2.0  # standard deviation, in points of the line, of the kernel that smooths the noise
-
-# Our own shapes, as sums of sin(pi k u), k = 1 2 3, on the way through u = 0..1. Each is a class,
-# and each turned upside down is another. As hard as MNIST-1D's: from 4,000 samples, over 3 seeds,
-# a linear map reaches .32 (theirs .32), an MLP of 2 x 100 .64 (.64), and a conv net of 3 x 25
-# channels .92 (.91) of 10,000 test samples.
-HARMONICS = (
-    (6, 0, 1),  # a hill
-    (2, 1, 0),  # an early hill
-    (2, -1, 0),  # a late hill
-    (0, 1, 0),  # a wave
-    (1, 0, 1),  # two hills
-)
-N_HARMONICS = 4  # of a random shape
-
 
 DISTORTION = {  # what happens to a template: MNIST-1D's values
     "corr_noise": 0.25,  # size of the smooth noise around the template, before smoothing
@@ -40,15 +26,31 @@ DISTORTION = {  # what happens to a template: MNIST-1D's values
 }
 
 
+def _shapes(harmonics: np.ndarray) -> np.ndarray:
+    """Sums of sines over 12 points, each with standard deviation 1/6 as in MNIST-1D."""
+    u = np.linspace(0, 1, TEMPLATE_POINTS)
+    rows = harmonics @ np.sin(np.pi * np.arange(1, harmonics.shape[1] + 1)[:, None] * u)
+    return rows / (6 * rows.std(axis=1, keepdims=True))
+
+
+# Our own shapes, as sums of sin(pi k u), k = 1 2 3, on the way through u = 0..1. Each is a class,
+# and each turned upside down is another. As hard as MNIST-1D's: from 4,000 samples, over 3 seeds,
+# a linear map reaches .32 (theirs .32), an MLP of 2 x 100 .64 (.64), and a conv net of 3 x 25
+# channels .92 (.91) of 10,000 test samples. A hill, an early and a late one, a wave, two hills.
+_UPRIGHT = _shapes(np.array([(6, 0, 1), (2, 1, 0), (2, -1, 0), (0, 1, 0), (1, 0, 1)]))
+TEMPLATES = np.stack([_UPRIGHT, -_UPRIGHT], axis=1).reshape(-1, TEMPLATE_POINTS)  # (10, 12)
+N_HARMONICS = 4  # of a random shape
+
+
 def signals(
     n_train: int = 4000,
     n_test: int = 10_000,
     seed: int = 0,
-    templates: np.ndarray | None = None,
+    templates: np.ndarray = TEMPLATES,
     label_noise: float = 0.0,
     **distortion: float,
 ) -> Dataset:
-    """A Dataset of 40-point signals in ten classes, or one class for each row of `templates`.
+    """A Dataset of 40-point signals, a class for each row of `templates`.
 
     The test set depends on the seed alone, and a larger training set begins with the smaller one.
     `label_noise` is the share of training labels moved to another class; the test set stays clean.
@@ -63,20 +65,15 @@ def signals(
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
     if check.number("label_noise", label_noise, above=False) >= 1:
         check.refuse("label_noise", label_noise, "a share of at least 0 and below 1")
-    templates = default_templates() if templates is None else _checked(templates)
-    draw = _Generator(templates, _distorted_by(distortion))
-    x_train, y_train = draw(n_train, seed, "train")
-    x_test, y_test = draw(n_test, seed, "test")
-    if label_noise:
-        y_train = _moved(y_train, draw.n_classes, label_noise, stream(seed, "labels"))
-    parts = (torch.from_numpy(part) for part in (x_train, y_train, x_test, y_test))
-    return Dataset(*parts, n_classes=draw.n_classes, name="signals")
-
-
-def default_templates() -> np.ndarray:
-    """The ten shapes of the course, (10, 12): each begins and ends at 0."""
-    rows = _shapes(np.array(HARMONICS))
-    return np.stack([rows, -rows], axis=1).reshape(-1, TEMPLATE_POINTS)
+    make, n_classes = _Line(_checked(templates), _distorted_by(distortion)), len(templates)
+    scale, _ = drawn(4000, n_classes, 0, "calibrate", make)
+    parts = []
+    for n, name in ((n_train, "train"), (n_test, "test")):
+        x, y = drawn(n, n_classes, seed, name, make)
+        if name == "train":
+            y = _moved(y, n_classes, label_noise, stream(seed, "labels"))
+        parts += [torch.from_numpy((x - scale.mean()) / scale.std()), torch.from_numpy(y)]
+    return Dataset(*parts, n_classes=n_classes, name="signals")
 
 
 def random_templates(n_classes: int, seed: int = 0) -> np.ndarray:
@@ -84,32 +81,23 @@ def random_templates(n_classes: int, seed: int = 0) -> np.ndarray:
     return _shapes(np.random.default_rng(seed).standard_normal((n_classes, N_HARMONICS)))
 
 
-class _Generator:
-    """Draws samples: the stretched templates and the linear maps are made once."""
+class _Line:
+    """Makes samples: the stretched templates and the linear maps are made once."""
 
     def __init__(self, templates: np.ndarray, distortion: dict):
-        self.distortion, self.n_classes = distortion, len(templates)
-        stretches = [_stretch(padding) for padding in range(PADDING[0], PADDING[1] + 1)]
+        self.distortion = distortion
+        stretches = [  # maps from a template to the line when so many zeros follow it, (W, 12)
+            _interpolation(TEMPLATE_POINTS + zeros, LINE_POINTS)[:, :TEMPLATE_POINTS]
+            for zeros in range(PADDING[0], PADDING[1] + 1)
+        ]
         self.lines = np.stack([templates @ s.T for s in stretches]).astype(np.float32)  # (P, K, W)
         self.inside = np.stack([(s > 1e-9).any(axis=1) for s in stretches])  # (P, W)
         smoothing = gaussian_filter1d(np.eye(LINE_POINTS), NOISE_WIDTH, axis=0, mode="reflect")
         self.smooth = smoothing.T.astype(np.float32)
         self.read = _interpolation(LINE_POINTS, SIGNAL_POINTS).T.astype(np.float32)
         self.ramp = np.linspace(-0.5, 0.5, LINE_POINTS, dtype=np.float32)
-        self.mean, self.std = 0.0, 1.0
-        sample, _ = self(4000, 0, "calibrate")
-        self.mean, self.std = sample.mean(), sample.std()
 
-    def __call__(self, n: int, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-        x = np.empty((n, SIGNAL_POINTS), dtype=np.float32)
-        y = np.empty(n, dtype=np.int64)
-        for rows, labels, rng in chunks(n, self.n_classes, seed, name):
-            count = rows.stop - rows.start
-            x[rows] = (self._chunk(labels, rng)[:count] - self.mean) / self.std
-            y[rows] = labels[:count]
-        return x, y
-
-    def _chunk(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One signal for each label, (n, 40)."""
         by, n = self.distortion, len(labels)
         stretch = rng.integers(len(self.lines), size=n)
@@ -126,8 +114,8 @@ class _Generator:
 
 def _checked(templates: np.ndarray) -> np.ndarray:
     rows = np.asarray(templates, dtype=np.float64)
-    right = rows.ndim == 2 and rows.shape[1] == TEMPLATE_POINTS and len(rows) > 1
-    if not (right and np.isfinite(rows).all() and rows.any()):
+    wrong = rows.ndim != 2 or rows.shape[1] != TEMPLATE_POINTS or len(rows) < 2
+    if wrong or not (np.isfinite(rows).all() and rows.any()):
         allowed = f"(K, {TEMPLATE_POINTS}) finite numbers, a row for each of K > 1 classes"
         check.refuse("templates of shape", rows.shape, allowed)
     return rows
@@ -146,19 +134,6 @@ def _moved(y: np.ndarray, n_classes: int, rate: float, rng: np.random.Generator)
     chosen, step = rng.random((len(y), 2)).T  # a row a sample, so that more data moves no label
     other = (y + 1 + (step * (n_classes - 1)).astype(np.int64)) % n_classes
     return np.where(chosen < rate, other, y)
-
-
-def _shapes(harmonics: np.ndarray) -> np.ndarray:
-    """Sums of sines over 12 points, each with standard deviation 1/6 as in MNIST-1D."""
-    u = np.linspace(0, 1, TEMPLATE_POINTS)
-    waves = np.sin(np.pi * np.arange(1, harmonics.shape[1] + 1)[:, None] * u)
-    rows = harmonics @ waves
-    return rows / (6 * rows.std(axis=1, keepdims=True))
-
-
-def _stretch(padding: int) -> np.ndarray:
-    """The map from a template to the line when so many zeros follow it, (W, 12)."""
-    return _interpolation(TEMPLATE_POINTS + padding, LINE_POINTS)[:, :TEMPLATE_POINTS]
 
 
 def _interpolation(n_in: int, n_out: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import sysconfig
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +60,6 @@ class Text:
         picked = torch.arange(n_batches * batch_size) * n_windows // (n_batches * batch_size)
         return [_windows(self.val, rows * context, context) for rows in picked.split(batch_size)]
 
-    def to(self, device: str | torch.device) -> "Text":
-        """The same text on `device`."""
-        return replace(self, train=self.train.to(device), val=self.val.to(device))
-
     def __repr__(self) -> str:
         return (
             f"{self.name} text: {len(self.train):,} training and {len(self.val):,} validation bytes"
@@ -81,15 +77,15 @@ def text(n_bytes: int | None = None, seed: int = 0, source: str = "auto") -> Tex
     check.one_of("source", source, ("auto", "stdlib", "synthetic"))
     if n_bytes is not None:
         check.integer("n_bytes", n_bytes)
-    root = Path(sysconfig.get_paths()["stdlib"])
-    files = _files(root) if source != "synthetic" else []
-    found_bytes = sum(path.stat().st_size for path in files)
-    if found_bytes >= ENOUGH_BYTES:
-        return _from_files(root, files, n_bytes, seed)
-    missing = f"only {found_bytes / 1e6:.1f} MB of Python sources in the library of this Python"
-    if source == "stdlib":
-        check.refuse("source", source, "'synthetic'", missing)
-    if source == "auto":
+    if source != "synthetic":
+        root = Path(sysconfig.get_paths()["stdlib"])
+        files = _files(root)
+        found_bytes = sum(path.stat().st_size for path in files)
+        if found_bytes >= ENOUGH_BYTES:
+            return _from_files(root, files, n_bytes, seed)
+        missing = f"only {found_bytes / 1e6:.1f} MB of Python sources in the library of this Python"
+        if source == "stdlib":
+            check.refuse("source", source, "'synthetic'", missing)
         warnings.warn(f"{missing}: going on with source='synthetic'.", stacklevel=2)
     return _invented(n_bytes or SYNTHETIC_BYTES, seed)
 
@@ -104,29 +100,26 @@ def _files(root: Path) -> list[Path]:
     found = []
     for folder, inside, names in os.walk(root):
         inside[:] = set(inside) - PACKAGES_TESTS - TABLES  # never walked: they may be large
-        found += [Path(folder, name) for name in names if name.endswith(".py")]
-    found = [path for path in found if not path.name.startswith("_sysconfigdata")]
+        found += [
+            Path(folder, name)
+            for name in names
+            if name.endswith(".py") and not name.startswith("_sysconfigdata")
+        ]
     found = [path for path in found if path.is_file()]  # a link may lead nowhere
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def _split(root: Path, files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Training and validation files: a hash of the name decides, so the split never moves."""
+def _from_files(root: Path, files: list[Path], n_bytes: int | None, seed: int) -> Text:
     train, val = [], []
-    for path in files:
+    for path in files:  # a hash of the name decides: no file ever changes its part
         digest = hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
         (train if digest[0] % VALIDATION_SHARE else val).append(path)
-    return train, val
-
-
-def _from_files(root: Path, files: list[Path], n_bytes: int | None, seed: int) -> Text:
-    train, val = _split(root, files)
     order = np.random.default_rng(seed).permutation(len(train))
-    train, val = _read([train[i] for i in order]), _read(val)
+    content = _read([train[i] for i in order])
     if n_bytes is not None:
         remedy = "source='synthetic' is a text of any length"
-        check.integer("n_bytes", n_bytes, 1, len(train), remedy)
-    return Text(_tensor(train[:n_bytes]), _tensor(val), "stdlib")
+        check.integer("n_bytes", n_bytes, 1, len(content), remedy)
+    return Text(_tensor(content[:n_bytes]), _tensor(_read(val)), "stdlib")
 
 
 def _read(files: list[Path]) -> bytes:
