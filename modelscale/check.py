@@ -13,11 +13,15 @@ def integer(name: str, value, low: int = 1, high: int | None = None, remedy: str
     """`value` as an int between `low` and `high`, both included."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
-        allowed = f"a whole number of at least {low}" + (
-            f", at most {high}" if high is not None else ""
-        )
-        refuse(name, value, allowed, remedy)
+        most = f", at most {high}" if high is not None else ""
+        refuse(name, value, f"a whole number of at least {low}{most}", remedy)
     return int(value)
+
+
+def fields(made, *names: str) -> None:
+    """Check these sizes of a frozen dataclass, and make them plain ints: NumPy's overflow."""
+    for name in names:
+        object.__setattr__(made, name, integer(name, getattr(made, name)))
 
 
 def number(name: str, value, low: float = 0.0, above: bool = True, remedy: str = "") -> float:

@@ -5,9 +5,8 @@ modules count with it, and `modelscale.models.build` makes the network.
 """
 
 from .communication import sent_bytes, tensor_parallel_bytes
-from .memory import activation_bytes, kv_cache_bytes, saved_bytes, state_bytes
-from .nets import MLP, ConvNet, mlp_params
-from .shapes import ConvNet2d, MixtureMLP
+from .memory import activation_bytes, saved_bytes, state_bytes
+from .nets import MLP, ConvNet, ConvNet2d, MixtureMLP, mlp_params
 from .transformer import Transformer
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "MixtureMLP",
     "Transformer",
     "activation_bytes",
-    "kv_cache_bytes",
     "mlp_params",
     "saved_bytes",
     "sent_bytes",

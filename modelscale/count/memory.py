@@ -1,4 +1,4 @@
-"""Bytes of a training run or a server: states, activations, keys and values.
+"""Bytes of a training run: states and activations.
 
 Legend: s tokens in a sequence, b sequences, h width, a heads, t-way tensor parallelism.
 """
@@ -75,21 +75,32 @@ def saved_bytes(
     that block is there too.
     """
     check.one_of("recompute", recompute, ("none", "full"))
-    size, tokens = _value_bytes(dtype), _tokens(batch, seq_len)
-    layer = size * model.d_model if recompute == "full" else _layer_saved_bytes(model, size)
+    size = VALUE_BYTES[check.one_of("dtype", dtype, tuple(VALUE_BYTES))]
+    tokens = check.integer("batch", batch) * check.integer("seq_len", seq_len)
+    norm = size * (model.d_model + 2)  # the input, its mean and deviation
+    if model.norm == "rms":  # the input and the normalised input in float32, and one deviation
+        norm = VALUE_BYTES["float32"] * (2 * model.d_model + 1)
+    layer = size * model.d_model if recompute == "full" else 2 * norm + _block_bytes(model, size)
     head = size * (model.d_model + model.vocab_size)  # its input, and the log-probabilities
-    last = _norm_saved_bytes(model, size) + head + 2 * INDEX_BYTES
-    return tokens * (model.n_layer * layer + last) + _rotary_bytes(model, size)
+    rotary = size * model.context * model.head_size if model.positions == "rotary" else 0
+    return tokens * (model.n_layer * layer + norm + head + 2 * INDEX_BYTES) + rotary
 
 
-def kv_cache_bytes(model: Transformer, batch: int, seq_len: int, bytes_per_value: int = 2) -> int:
-    """Bytes of the keys and values kept for `batch` sequences of `seq_len` tokens.
-
-    Source: Ainslie 2023 (grouped queries), section 2.
-    """
-    tokens = _tokens(batch, seq_len)
-    value_bytes = check.integer("bytes_per_value", bytes_per_value)
-    return 2 * model.n_layer * tokens * model.kv_width * value_bytes
+def _block_bytes(model, size):
+    """Bytes a token that one block saves beside its norms."""
+    queries, keys = model.attention_width, model.kv_width
+    rotated = queries + keys if model.positions == "rotary" else 0  # the unrotated stay, beside v
+    # input of the fused linear map, its output, rotated copies, result; one sum a head
+    attention = size * (model.d_model + (queries + 2 * keys) + rotated + queries)
+    attention += VALUE_BYTES["float32"] * model.n_head
+    # input, and the inputs of activation, product (gated) and last map
+    k = model.n_expert_active
+    mlp = size * (model.d_model + k * (4 if model.gated_mlp else 2) * model.ff_width)
+    if model.n_expert > 1:  # inputs sorted by expert, outputs sorted back, the routing
+        shares = k + 1 if k > 1 else 0  # the chosen ones and their sum
+        mlp += 2 * size * k * model.d_model + VALUE_BYTES["float32"] * (model.n_expert + shares)
+        mlp += (size + 3 * INDEX_BYTES) * k
+    return attention + mlp
 
 
 def _check_plain(model):
@@ -102,51 +113,3 @@ def _check_plain(model):
     }
     for name, (value, wanted) in plain.items():
         check.one_of(name, value, (wanted,), "the published formula holds for plain dense blocks")
-
-
-def _value_bytes(dtype):
-    return VALUE_BYTES[check.one_of("dtype", dtype, tuple(VALUE_BYTES))]
-
-
-def _tokens(batch, seq_len):
-    return check.integer("batch", batch) * check.integer("seq_len", seq_len)
-
-
-def _rotary_bytes(model, size):
-    return size * model.context * model.head_size if model.positions == "rotary" else 0
-
-
-def _layer_saved_bytes(model, size):
-    """Bytes a token that one block saves."""
-    mixture = _mixture_saved_bytes(model, size) if model.n_expert > 1 else 0
-    return _attention_saved_bytes(model, size) + _mlp_saved_bytes(model, size) + mixture
-
-
-def _norm_saved_bytes(model, size):
-    if model.norm == "rms":  # the input and the normalised input in float32, and one deviation
-        return VALUE_BYTES["float32"] * (2 * model.d_model + 1)
-    return size * (model.d_model + 2)  # the input, its mean and deviation
-
-
-def _attention_saved_bytes(model, size):
-    """Bytes a token: norm, input of the fused linear map, its output, rotated copies, result."""
-    queries, keys = model.attention_width, model.kv_width
-    rotated = queries + keys if model.positions == "rotary" else 0  # the unrotated stay, beside v
-    values = model.d_model + (queries + 2 * keys) + rotated + queries
-    log_sums = VALUE_BYTES["float32"] * model.n_head  # one a head, kept by fused attention
-    return _norm_saved_bytes(model, size) + size * values + log_sums
-
-
-def _mlp_saved_bytes(model, size):
-    """Bytes a token: norm, input, and the inputs of activation, product (gated) and last map."""
-    hidden = model.n_expert_active * (4 if model.gated_mlp else 2) * model.ff_width
-    return _norm_saved_bytes(model, size) + size * (model.d_model + hidden)
-
-
-def _mixture_saved_bytes(model, size):
-    """Bytes a token beside its MLPs: inputs sorted by expert, outputs sorted back, the routing."""
-    k = model.n_expert_active
-    outputs = 2 * size * k * model.d_model
-    probabilities = VALUE_BYTES["float32"] * model.n_expert
-    shares = VALUE_BYTES["float32"] * (k + 1) if k > 1 else 0  # the chosen ones and their sum
-    return outputs + probabilities + shares + size * k + 3 * INDEX_BYTES * k

@@ -1,4 +1,7 @@
-"""Multilayer perceptrons and 1-D conv nets: parameters, FLOPs and saved bytes, layer by layer."""
+"""Multilayer perceptrons and conv nets: parameters, FLOPs and saved bytes, layer by layer.
+
+FLOPs of image conv nets and mixtures are measured: see `modelscale.models.counted_flops`.
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -6,6 +9,8 @@ from itertools import pairwise
 from .. import check
 
 LABEL_BYTES = 8  # a class label is an int64, and the loss saves it for the backward pass
+KERNEL = 3  # pixels across and down that a filter of an image sees, padded by one
+POOL = 2  # pixels across and down of which the largest value stays
 
 
 def mlp_params(sizes) -> int:
@@ -60,7 +65,7 @@ class MLP(_Layers):
     residual: bool = False  # blocks with a shortcut and a layer norm
 
     def __post_init__(self):
-        _check_integers(self, "depth", "width", "n_in", "n_out")
+        check.fields(self, "depth", "width", "n_in", "n_out")
         check.one_of("residual", self.residual, (True, False))
 
     @property
@@ -99,7 +104,7 @@ class ConvNet(_Layers):
     n_stride: int = 3  # how many convolutions, the first ones, have stride 2
 
     def __post_init__(self):
-        _check_integers(self, "depth", "width", "n_in", "n_out", "kernel")
+        check.fields(self, "depth", "width", "n_in", "n_out", "kernel")
         object.__setattr__(self, "n_stride", check.integer("n_stride", self.n_stride, low=0))
         if self.kernel % 2 == 0:
             check.refuse("kernel", self.kernel, "odd, so that its padding keeps the length")
@@ -117,10 +122,7 @@ class ConvNet(_Layers):
     @property
     def lengths(self) -> list[int]:
         """Positions in the input and after each convolution."""
-        lengths = [self.n_in]
-        for stride in self.strides:
-            lengths.append(-(-lengths[-1] // stride))
-        return lengths
+        return [-(-self.n_in // 2 ** min(n, self.n_stride)) for n in range(self.depth + 1)]
 
     @property
     def n_features(self) -> int:
@@ -135,8 +137,8 @@ class ConvNet(_Layers):
 
     @property
     def _products(self):
-        filters = [c * self.width * self.kernel for c in self.channels[:-1]]
-        convs = [n * f for n, f in zip(self.lengths[1:], filters, strict=True)]
+        inputs = zip(self.lengths[1:], self.channels[:-1], strict=True)
+        convs = [length * c * self.kernel * self.width for length, c in inputs]
         return [*convs, self.n_features * self.n_out]
 
     @property
@@ -144,6 +146,59 @@ class ConvNet(_Layers):
         return self.n_in + self.width * sum(self.lengths[1:]) + self.n_out
 
 
-def _check_integers(shape, *names):
-    for name in names:  # plain ints, as a NumPy integer would overflow in the products
-        object.__setattr__(shape, name, check.integer(name, getattr(shape, name)))
+@dataclass(frozen=True)
+class ConvNet2d:
+    """The shape of an image conv net: `depth` convolutions, each pooled, then one linear head.
+
+    A convolution sees 3 x 3 pixels; 2 x 2 pooling halves the image and a ReLU follows; the next
+    convolution has twice as many channels. There is no norm: the course's images need none.
+    """
+
+    depth: int = 3  # convolutions
+    width: int = 16  # channels of the first, doubled by each of the others
+    size: int = 16  # pixels of an image across and down, one channel
+    n_out: int = 10  # classes
+
+    def __post_init__(self):
+        check.fields(self, "depth", "width", "size", "n_out")
+        remedy = f"depth={self.depth} halves it as many times; take fewer convolutions"
+        check.integer("size", self.size, POOL**self.depth, remedy=remedy)
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of the input and after each convolution."""
+        return [1, *(self.width * 2**layer for layer in range(self.depth))]
+
+    @property
+    def n_features(self) -> int:
+        """Numbers a sample has when it enters the head."""
+        return self.channels[-1] * (self.size // POOL**self.depth) ** 2
+
+    @property
+    def params(self) -> int:
+        """All parameters: filters, head and biases."""
+        convs = ((c_in * KERNEL**2 + 1) * c_out for c_in, c_out in pairwise(self.channels))
+        return sum(convs) + (self.n_features + 1) * self.n_out
+
+
+@dataclass(frozen=True)
+class MixtureMLP:
+    """The shape of a stem, `depth` blocks h + MLP(LayerNorm(h)), a last norm and a head.
+
+    It is the MLP half of a transformer. An MLP goes from `d_model` to `d_ff` and back, ReLU
+    between; above one expert, every block has so many of them and a router that chooses.
+    """
+
+    depth: int  # blocks
+    d_model: int  # numbers in the stream that passes through all blocks
+    d_ff: int  # hidden width of an expert
+    n_expert: int = 1  # MLPs a block; above 1, a router chooses among them
+    n_expert_active: int = 1  # MLPs that a sample goes through in a block
+    n_in: int = 40  # numbers in a sample
+    n_out: int = 10  # classes
+
+    def __post_init__(self):
+        check.fields(
+            self, "depth", "d_model", "d_ff", "n_expert", "n_expert_active", "n_in", "n_out"
+        )
+        check.integer("n_expert_active", self.n_expert_active, high=self.n_expert)

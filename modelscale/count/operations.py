@@ -10,7 +10,7 @@ from .. import check
 from .nets import MLP, ConvNet
 from .transformer import Transformer
 
-UPDATE = ("clipping", "AdamW")  # what is done once a step, with all parameters
+UPDATE = {"clipping": 3, "AdamW": 7}  # once a step: how many arrays of parameters each moves
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ def training_step(shape, batch_size: int, bytes_per_value: int = 4) -> list[Oper
     if type(shape) not in kinds:
         check.refuse("shape", shape, "a count.MLP, count.ConvNet or count.Transformer")
     layers = kinds[type(shape)](shape, check.integer("batch_size", batch_size), bytes_per_value)
-    return [*layers, *_update(shape.params)]
+    # clipping reads, scales and writes the gradients; AdamW reads four arrays, writes three
+    update = (Operation(name, n * 4 * shape.params) for name, n in UPDATE.items())
+    return [op for op in (*layers, *update) if op.calls]
 
 
 def _mlp(shape, batch, size):
@@ -112,20 +114,13 @@ def _linear(name, rows, n_in, n_out, size, calls=1, input_gradient=True):
     ]
     if input_gradient:
         ops.append(Operation(name, moved, (rows, n_out, n_in), calls=calls))
-    return ops if calls else []
+    return ops
 
 
 def _pass(name, forward_bytes, backward_bytes, calls=1):
-    passes = (forward_bytes, backward_bytes) if calls else ()
-    return [Operation(name, n_bytes, calls=calls) for n_bytes in passes]
+    return [Operation(name, n, calls=calls) for n in (forward_bytes, backward_bytes)]
 
 
 def _loss(rows, classes, size):
     """Log-softmax and its gradient; the choice of the labels is left out as too small."""
     return _pass("loss", 2 * rows * classes * size, 3 * rows * classes * size)
-
-
-def _update(params):
-    """Clipping reads, scales and writes the gradients; AdamW reads four arrays, writes three."""
-    clipping, adamw = UPDATE
-    return [Operation(clipping, 3 * 4 * params), Operation(adamw, 7 * 4 * params)]

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from .. import check
 
-SIZES = ("n_layer", "d_model", "n_head", "vocab_size", "context", "n_expert")
+SIZES = (
+    *("n_layer", "d_model", "n_head", "vocab_size", "context"),
+    *("n_expert", "n_expert_active"),
+)
 OPTIONAL_SIZES = ("n_kv_head", "head_dim", "d_ff")
 RECOMPUTE = ("none", "selective", "full")
 
@@ -38,13 +41,19 @@ class Transformer:
     n_expert_active: int = 1  # MLPs that a token goes through
 
     def __post_init__(self):
-        self._check_sizes()
+        given = [name for name in OPTIONAL_SIZES if getattr(self, name) is not None]
+        check.fields(self, *SIZES, *given)
+        check.integer("n_expert_active", self.n_expert_active, high=self.n_expert)
         check.one_of("positions", self.positions, ("learned", "rotary", "none"))
         check.one_of("norm", self.norm, ("layer", "rms"))
         for name in ("gated_mlp", "bias", "tied"):
             check.one_of(name, getattr(self, name), (True, False))
         check.one_of("qkv_bias", self.qkv_bias, (True, False, None))
-        self._check_heads()
+        if self.head_dim is None:
+            check.divides("n_head", self.n_head, "d_model", self.d_model, "or give the head_dim")
+        check.divides("n_kv_head", self.kv_heads, "n_head", self.n_head)
+        if self.positions == "rotary" and self.head_size % 2:
+            check.refuse("head_dim", self.head_size, "even, as rotary positions turn pairs")
 
     @property
     def kv_heads(self) -> int:
@@ -115,51 +124,27 @@ class Transformer:
         n, length = check.integer("tokens", tokens), check.integer("context", context)
         check.one_of("recompute", recompute, RECOMPUTE)
         attention = 4 * n * length * self.n_layer * self.attention_width
-        layers = 2 * n * self.n_layer * self._layer_matrix_weights() + attention
+        layers = 2 * n * self.n_layer * self._layer_params(self.n_expert_active, 0, 0) + attention
         forward = layers + 2 * n * self.d_model * self.vocab_size
         if not training and recompute != "none":
             check.refuse("recompute", recompute, "'none' without training", "set training=True")
         repeated = {"none": 0, "selective": attention, "full": layers}[recompute]
         return 3 * forward + repeated if training else forward
 
-    def _check_sizes(self):
-        for name in SIZES + OPTIONAL_SIZES:
-            value = getattr(self, name)
-            if value is not None or name in SIZES:
-                # a plain int, as a NumPy integer would overflow in the products
-                object.__setattr__(self, name, check.integer(name, value))
-        active = check.integer("n_expert_active", self.n_expert_active, high=self.n_expert)
-        object.__setattr__(self, "n_expert_active", active)
-
-    def _check_heads(self):
-        if self.head_dim is None:
-            check.divides("n_head", self.n_head, "d_model", self.d_model, "or give the head_dim")
-        check.divides("n_kv_head", self.kv_heads, "n_head", self.n_head)
-        if self.positions == "rotary" and self.head_size % 2:
-            check.refuse("head_dim", self.head_size, "even, as rotary positions turn pairs")
-
     def _params(self, n_expert):
         norm = self.d_model * (2 if self.bias and self.norm == "layer" else 1)
-        router = self.d_model * self.n_expert if self.n_expert > 1 else 0
-        layer = 2 * norm + self._attention_params() + router + n_expert * self._mlp_params()
+        layer = 2 * norm + self._layer_params(n_expert, self.bias, self.has_qkv_bias)
         return self._embedding_params() + self.n_layer * layer + norm
 
     def _embedding_params(self):
         matrices = self.vocab_size * (1 if self.tied else 2)
         return self.d_model * (matrices + (self.context if self.positions == "learned" else 0))
 
-    def _attention_params(self):
-        inputs = (self.d_model + self.has_qkv_bias) * (self.attention_width + 2 * self.kv_width)
-        return inputs + (self.attention_width + self.bias) * self.d_model
-
-    def _mlp_params(self):
-        up = (self.d_model + self.bias) * self.ff_width
-        down = (self.ff_width + self.bias) * self.d_model
-        return (2 if self.gated_mlp else 1) * up + down
-
-    def _layer_matrix_weights(self):
-        """Weights of one layer that a token is multiplied with."""
-        attention = 2 * self.d_model * (self.attention_width + self.kv_width)
+    def _layer_params(self, n_expert, bias, qkv_bias):
+        """Weights of one layer's matrices, and of their biases where there are any."""
+        attention = (self.d_model + qkv_bias) * (self.attention_width + 2 * self.kv_width)
+        attention += (self.attention_width + bias) * self.d_model
+        up = (2 if self.gated_mlp else 1) * (self.d_model + bias) * self.ff_width
+        down = (self.ff_width + bias) * self.d_model
         router = self.d_model * self.n_expert if self.n_expert > 1 else 0
-        mlp = (3 if self.gated_mlp else 2) * self.d_model * self.ff_width
-        return attention + router + self.n_expert_active * mlp
+        return attention + router + n_expert * (up + down)

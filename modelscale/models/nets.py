@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import check, count
-from ..count.shapes import KERNEL, POOL
+from ..count.nets import KERNEL, POOL
 from .experts import Mixture, weigh_balance
 
 
