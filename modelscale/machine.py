@@ -27,7 +27,6 @@ from .timing import thread_s
 from .train import Recipe
 from .train.loop import make_optimizer, train_step
 
-median_s = thread_s  # until the notebooks name it by itself
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 PRODUCT_SIZES = {  # n of n x n products; a GPU is full only on large ones
     "cpu": (8, 16, 32, 64, 128, 256, 512, 1024),

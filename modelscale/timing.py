@@ -24,13 +24,17 @@ def thread_s(work: Callable, device="cpu", seconds: float = 0.1, least: int = 5)
 
     On a GPU they are the wall's, and on Windows, which counts a thread's in steps of 16 ms.
     """
-    on_gpu = torch.device(device).type == "cuda"
-    return _median(work, device, seconds, least, on_gpu or os.name == "nt")
-
-
-def wall_s(work: Callable, device="cpu", seconds: float = 0.1, least: int = 5) -> float:
-    """The median seconds of one call of `work` on the wall's clock, over about `seconds`."""
-    return _median(work, device, seconds, least, True)
+    on_wall = torch.device(device).type == "cuda" or os.name == "nt"
+    wait, clock = _waiting(device), time.perf_counter if on_wall else time.thread_time
+    _timed(work, 1, wait, clock)
+    repeats, times, end = 1, [], time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < end:
+        took = _timed(work, repeats, wait, clock)
+        if took < SHORTEST_S:  # too short to time: not counted
+            repeats *= 2
+        else:
+            times.append(took / repeats)
+    return median(times)
 
 
 def in_turn_s(
@@ -75,19 +79,6 @@ class Stopwatch:
         self.seconds += time.perf_counter() - self._since
         yield
         self._since = time.perf_counter()
-
-
-def _median(work, device, seconds, least, on_wall):
-    wait, clock = _waiting(device), time.perf_counter if on_wall else time.thread_time
-    _timed(work, 1, wait, clock)
-    repeats, times, end = 1, [], time.perf_counter() + seconds
-    while len(times) < least or time.perf_counter() < end:
-        took = _timed(work, repeats, wait, clock)
-        if took < SHORTEST_S:  # too short to time: not counted
-            repeats *= 2
-        else:
-            times.append(took / repeats)
-    return median(times)
 
 
 def _timed(work, repeats, wait, clock, before=None):

@@ -74,14 +74,6 @@ def test_recomputing_more_keeps_less(t, micro_batch, seq_len, split):
     assert kept[0] > kept[1] > kept[2]
 
 
-def test_kv_cache_of_grouped_queries():
-    # Two caches (K and V) x layers x heads x 128 numbers x 2 bytes a token
-    assert count.kv_cache_bytes(GPT3, 1, 1) == 2 * 96 * 96 * 128 * 2
-    grouped = replace(GPT3, n_kv_head=8)
-    assert count.kv_cache_bytes(GPT3, 3, 7) == 12 * count.kv_cache_bytes(grouped, 3, 7)
-    assert count.kv_cache_bytes(GPT3, 3, 7, 1) * 2 == count.kv_cache_bytes(GPT3, 3, 7)
-
-
 @PATIENT
 @given(st.integers(1, 8), st.integers(1, 64))
 def test_saved_bytes_grow_with_everything(batch, seq_len):

@@ -19,7 +19,7 @@ def test_an_impossible_size_is_refused(bad):
         for name in ("depth", "width", "n_in", "n_out"):
             with pytest.raises(ValueError, match=f"^{name}=.*at least 1"):
                 make(**{"depth": 2, "width": 8, name: bad})
-    for name in (*SIZES, *OPTIONAL_SIZES, "n_expert_active"):
+    for name in (*SIZES, *OPTIONAL_SIZES):
         with pytest.raises(ValueError, match=f"^{name}="):
             replace(GPT2, **{name: bad})
 

@@ -58,7 +58,7 @@ def searched(points, starts, seed=0):
 def test_no_search_from_many_starts_finds_a_lower_score(noise, sizes, amounts, seed):
     N, D, loss = runs(noise=noise, sizes=sizes, amounts=amounts, seed=seed)
     found = huber_sum(laws.fit_loss_surface(N, D, loss).loss(N, D), loss)
-    points = fitting._surface_points(N, D, loss, 1e-3)
+    points = fitting._surface_points(N, D, loss)
     assert found <= searched(points, starts=20, seed=seed) * (1 + 1e-6)
 
 
@@ -219,7 +219,7 @@ def test_a_term_that_is_not_there_is_undetermined_and_predictions_hold(seed):
         (lambda N, D, y: laws.bootstrap(N, D, y, groups=[1, 2]), "groups=2"),
         (lambda N, D, y: laws.fit_power_law([1, 2, 3], [3, 2, 1]), "different values of x=3"),
         (lambda N, D, y: laws.fit_power_law([1, 2], [3, 2], floor=False), "of x=2"),
-        (lambda N, D, y: laws.fit_power_law(N, y, delta=0), "delta=0"),
+        (lambda N, D, y: laws.fit_loss_surface(N, D, y, delta=0), "delta=0"),
         (lambda N, D, y: laws.fit_power_law(N, y, floor=0.3), "floor=0.3"),
         (lambda N, D, y: laws.predict_interval(N, y, 4e10, level=1.5), "level=1.5"),
         (lambda N, D, y: laws.predict_interval(N, y, -1, n=10), "at=-1.0"),
@@ -233,12 +233,12 @@ def test_what_cannot_be_fitted_is_refused_by_its_name(call, words):
 def test_refits_reach_the_minimum_that_a_cold_search_finds():
     """Warm starts save time, not quality: each refit is searched again from the whole grid."""
     data = runs(noise=0.02, sizes=6, amounts=6, seed=5)
-    points = fitting._surface_points(*data, 1e-3)
-    best, rng = fitting._descend(points, fitting._starts(points)), np.random.default_rng(0)
+    points = fitting._surface_points(*data)
+    best, rng = fitting._best(points), np.random.default_rng(0)
     for _ in range(12):
         drawn = fitting._drawn(points, np.arange(36), rng)
         warm = laws.LossSurface(*fitting._refit(drawn, best, rng))
-        cold = laws.LossSurface(*fitting._best_constants(drawn))
+        cold = laws.LossSurface(*drawn.constants(fitting._best(drawn)))
         again = [np.repeat(a, drawn.counts.astype(int)) for a in data]
         scores = [huber_sum(law.loss(*again[:2]), again[2]) for law in (warm, cold)]
         assert scores[0] <= scores[1] * (1 + 1e-6)
@@ -264,7 +264,7 @@ def test_groups_are_drawn_whole_and_what_they_share_widens_the_interval():
     alone = laws.bootstrap(N, D, shared, n=60)
     whole = laws.bootstrap(N, D, shared, n=60, groups=groups)
     assert np.std([law.E for law in whole]) > 1.2 * np.std([law.E for law in alone])
-    points = fitting._surface_points(N, D, loss, 1e-3)
+    points = fitting._surface_points(N, D, loss)
     counts = fitting._drawn(points, groups, np.random.default_rng(0)).counts.reshape(12, 6)
     assert (counts == counts[:, :1]).all() and counts.sum() == 72 and len(np.unique(counts)) > 1
 

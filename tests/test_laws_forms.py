@@ -1,6 +1,5 @@
 """The laws are what was published, and their optima cannot be bettered."""
 
-import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from modelscale import laws
+from modelscale.laws.forms import _repeated
 
 
 @pytest.mark.parametrize("law", [laws.HOFFMANN_2022, laws.BESIROGLU_2024])
@@ -40,7 +40,7 @@ def test_repeated_data_are_worth_what_was_published():
 def test_data_are_worth_less_with_each_epoch_and_never_more_than_fresh():
     law, unique = laws.MUENNIGHOFF_2023, 1e9
     epochs = np.array([0.1, 0.5, 1, 2, 4, 16, 64, 1e4])
-    worth = law.effective_data(epochs * unique, unique)
+    worth = _repeated(epochs * unique, unique, law.data_decay)
     assert worth[:3] == pytest.approx(epochs[:3] * unique)
     assert (worth[3:] < epochs[3:] * unique).all() and (np.diff(worth) > 0).all()
     assert worth[-1] == pytest.approx(unique * (1 + law.data_decay))
@@ -51,19 +51,15 @@ def test_data_are_worth_less_with_each_epoch_and_never_more_than_fresh():
 @pytest.mark.parametrize("surface", [laws.MUENNIGHOFF_2023.surface, laws.HOFFMANN_2022])
 def test_parameters_count_fully_up_to_what_the_unique_data_deserve(surface):
     law, unique = replace(laws.MUENNIGHOFF_2023, surface=surface), 25e9
-    base = law._params_for(unique)
-    assert surface.optimal(6 * base * unique) == pytest.approx((base, unique))
+    N, D = np.log(surface.optimal(np.geomspace(1e18, 1e28, 101)))
+    base = np.exp(np.interp(np.log(unique), D, N))  # a straight line
     assert law.loss(base, unique, unique) == pytest.approx(surface.loss(base, unique))
     assert law.loss(10 * base, unique, unique) > surface.loss(6 * base, unique)
 
 
 def test_where_repeats_are_worth_nothing_the_first_pass_is_all():
-    law = replace(laws.MUENNIGHOFF_2023, data_decay=0.0)
-    assert law.effective_data([5, 10, 20, 40], 10).tolist() == [5, 10, 10, 10]
-    fresh = replace(law, data_decay=math.inf)
-    assert fresh.effective_data([5, 10, 20], 10).tolist() == [5, 10, 20]
-    nearly = replace(law, data_decay=1e-9)
-    assert law.loss(1e8, 2e10, 1e10) == pytest.approx(nearly.loss(1e8, 2e10, 1e10))
+    worth = [_repeated(np.array([5, 10, 20, 40]), 10, decay) for decay in (1e-9, 1e9)]
+    assert worth[0] == pytest.approx([5, 10, 10, 10]) and worth[1] == pytest.approx([5, 10, 20, 40])
 
 
 def test_the_laws_start_without_torch():

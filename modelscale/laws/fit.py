@@ -22,10 +22,9 @@ MIN_SPAN, MAX_SLOPE = 4.0, 40.0  # so that no exponent exceeds 10, and its A is 
 ABSENT = -50.0  # the log of a term that is not there
 SPREAD = 1.1  # a refit starts from exponents up to e^SPREAD times those of the best fit, or less
 REFITS, FACTOR = 30, 4.0  # open: 90 % of so many refits lie further apart than half to twice
-REMEDY = "measure at more sizes, spread over a factor of ten or more"
 
 
-def fit_power_law(x, y, floor: bool = True, delta: float = 1e-3) -> PowerLaw:
+def fit_power_law(x, y, floor: bool = True) -> PowerLaw:
     """The power law with the lowest sum of Huber losses on log y: the global minimum.
 
     `floor=False` fixes E at 0. Several y at one x are seeds: give them all. `undetermined` names
@@ -35,8 +34,7 @@ def fit_power_law(x, y, floor: bool = True, delta: float = 1e-3) -> PowerLaw:
     Raises: ValueError for fewer than four different x (without a floor, three).
     Source: Hoffmann 2022, section 3.3, for the objective.
     """
-    points = _power_points(x, y, floor, delta)
-    return PowerLaw(*_best_constants(points), _undetermined(points, PowerLaw))
+    return _fitted(_power_points(x, y, floor), PowerLaw)
 
 
 def fit_loss_surface(N, D, loss, delta: float = 1e-3) -> LossSurface:
@@ -47,13 +45,10 @@ def fit_loss_surface(N, D, loss, delta: float = 1e-3) -> LossSurface:
     Raises: ValueError for fewer than six different points, or fewer than three different N or D.
     Source: Hoffmann 2022, section 3.3 and appendix D.2.
     """
-    points = _surface_points(N, D, loss, delta)
-    return LossSurface(*_best_constants(points), _undetermined(points, LossSurface))
+    return _fitted(_surface_points(N, D, loss, delta), LossSurface)
 
 
-def bootstrap(
-    N, D, loss, n: int = 1000, seed: int = 0, groups=None, delta: float = 1e-3
-) -> list[LossSurface]:
+def bootstrap(N, D, loss, n: int = 1000, seed: int = 0, groups=None) -> list[LossSurface]:
     """`n` surfaces, each fitted to as many points drawn with replacement from these.
 
     With `groups`, a label for each point, whole groups are drawn: runs that share a seed or a
@@ -63,17 +58,17 @@ def bootstrap(
     Raises: ValueError as `fit_loss_surface`.
     Source: Efron 1979 (the bootstrap of pairs).
     """
-    points = _surface_points(N, D, loss, delta)
+    points = _surface_points(N, D, loss)
     labels = np.arange(len(points.y)) if groups is None else np.ravel(groups)
     check.integer("groups", len(labels), len(points.y), len(points.y), "give each point a label")
     rng = np.random.default_rng(seed)
-    best, group = _descend(points, _starts(points)), np.unique(labels, return_inverse=True)[1]
+    best, group = _best(points), np.unique(labels, return_inverse=True)[1]
     draws = (_drawn(points, group, rng) for _ in range(check.integer("n", n)))
     return [LossSurface(*_refit(draw, best, rng)) for draw in draws]
 
 
 def predict_interval(
-    x, y, at, n: int = 200, seed: int = 0, floor: bool = True, level: float = 0.9, delta=1e-3
+    x, y, at, n: int = 200, seed: int = 0, floor: bool = True, level: float = 0.9
 ) -> tuple[np.ndarray, np.ndarray]:
     """(low, high): where y of one new run at `at` falls with probability `level`.
 
@@ -89,11 +84,9 @@ def predict_interval(
     """
     if not 0 < check.number("level", level) < 1:
         check.refuse("level", level, "between 0 and 1", "give 0.9 for 90 %")
-    points = _power_points(x, y, floor, delta)
-    (flat,) = _measured(at=at)
-    rng = np.random.default_rng(seed)
-    laws, fresh = zip(*_noisy_refits(points, check.integer("n", n), rng), strict=True)
-    runs = [PowerLaw(*law).predict(flat) * np.exp(e) for law, e in zip(laws, fresh, strict=True)]
+    points, (flat,) = _power_points(x, y, floor), _measured(at=at)
+    refits = _noisy_refits(points, _best(points), check.integer("n", n), seed)
+    runs = [PowerLaw(*law).predict(flat) * np.exp(noise) for law, noise in refits]
     low, high = np.quantile(runs, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low.reshape(np.shape(at)), high.reshape(np.shape(at))
 
@@ -121,21 +114,21 @@ class _Points:
         return [float(c) for c in (*sizes, *alpha)]
 
 
-def _power_points(x, y, floor, delta):
+def _power_points(x, y, floor):
     x, y = _measured(x=x, y=y)
-    _enough(4 if check.one_of("floor", floor, (True, False)) else 3, "x", x, REMEDY)
-    return _scaled([x], y, floor, delta)
+    _enough(4 if check.one_of("floor", floor, (True, False)) else 3, "x", x)
+    return _scaled([x], y, floor)
 
 
-def _surface_points(N, D, loss, delta):
+def _surface_points(N, D, loss, delta=1e-3):
     N, D, loss = _measured(N=N, D=D, loss=loss)
-    _enough(3, "N", N, REMEDY)
-    _enough(3, "D", D, REMEDY)
-    _enough(6, "(N, D)", np.stack([N, D]), REMEDY)
+    _enough(3, "N", N)
+    _enough(3, "D", D)
+    _enough(6, "(N, D)", np.stack([N, D]))
     return _scaled([N, D], loss, True, delta)
 
 
-def _scaled(x, y, floor, delta):
+def _scaled(x, y, floor, delta=1e-3):
     check.number("delta", delta, remedy="1e-3 is what Hoffmann 2022 used")
     logs = np.log(np.stack(x))
     low, high = logs.min(axis=1), logs.max(axis=1)
@@ -145,11 +138,24 @@ def _scaled(x, y, floor, delta):
     return _Points(x, np.log(y) - level, np.ones(len(y)), delta, floor, centre, span, level)
 
 
-def _starts(points):
-    """Every term an equal share at the centre, for each pair of exponents."""
+def _fitted(points, law):
+    """The `law` at the global minimum, with the names that refits leave open."""
+    best, m = _best(points), len(points.x)
+    refits = [constants for constants, _ in _noisy_refits(points, best, REFITS, 0)]
+    low, high = np.quantile(refits, [0.05, 0.95], axis=0)
+    free = high > FACTOR * low
+    free[1 + m :] |= high[1 + m :] * points.span > 0.99 * MAX_SLOPE
+    free[1 : 1 + m] = free[1 + m :]  # a term's size goes with its exponent
+    names = [field.name for field in fields(law)]
+    undetermined = (name for name, is_free in zip(names, free, strict=False) if is_free)
+    return law(*points.constants(best), tuple(undetermined))
+
+
+def _best(points):
+    """The theta at the global minimum: from equal terms at the centre and each pair of slopes."""
     m = len(points.x)
     sizes = [-np.log(1 + m)] * (1 + m)
-    return [np.array([*sizes, *slopes]) for slopes in product(SLOPES, repeat=m)]
+    return _descend(points, [[*sizes, *slopes] for slopes in product(SLOPES, repeat=m)])
 
 
 def _descend(points, starts):
@@ -159,7 +165,7 @@ def _descend(points, starts):
     found = [
         minimize(
             _score,
-            np.concatenate([[start[0] if points.floor else ABSENT], start[1:]]),
+            np.array([start[0] if points.floor else ABSENT, *start[1:]]),
             args=(points,),
             jac=True,
             method="L-BFGS-B",
@@ -178,10 +184,10 @@ def _score(theta, points):
     shares = np.exp(terms - top)
     total = shares.sum(axis=0)
     residual = top + np.log(total) - points.y
-    pull = residual.clip(-points.delta, points.delta) * points.counts
+    inside = residual.clip(-points.delta, points.delta)
+    pull = inside * points.counts
     slopes = shares * (pull / total)
     gradient = np.concatenate([slopes.sum(axis=1), -(slopes[1:] * points.x).sum(axis=1)])
-    inside = residual.clip(-points.delta, points.delta)
     return (pull * (residual - inside / 2)).sum() / points.delta, gradient / points.delta
 
 
@@ -191,10 +197,6 @@ def _log_terms(theta, points):
     terms[0] = theta[0]
     terms[1:] = theta[1 : 1 + m, None] - theta[1 + m :, None] * points.x
     return terms
-
-
-def _best_constants(points):
-    return points.constants(_descend(points, _starts(points)))
 
 
 def _refit(points, best, rng):
@@ -213,9 +215,9 @@ def _drawn(points, group, rng):
             return replace(points, counts=counts.astype(float))
 
 
-def _noisy_refits(points, n, rng):
+def _noisy_refits(points, best, n, seed):
     """(constants of a refit, noise of one new run), `n` times; the fit's own values plus noise."""
-    best = _descend(points, _starts(points))
+    rng = np.random.default_rng(seed)
     fitted = logsumexp(_log_terms(best, points), axis=0)
     noise = _noise(points.y - fitted, len(best), (n, len(fitted) + 1), rng)
     return [(_refit(replace(points, y=fitted + row[:-1]), best, rng), row[-1]) for row in noise]
@@ -238,18 +240,6 @@ def _noise(residual, paid, shape, rng):
     return smooth / np.sqrt(1 + kernel**2) * level
 
 
-def _undetermined(points, law):
-    """The names that the refits leave open; a term's size goes with its exponent."""
-    m = len(points.x)
-    refits = [c for c, _ in _noisy_refits(points, REFITS, np.random.default_rng(0))]
-    low, high = np.quantile(refits, [0.05, 0.95], axis=0)
-    free = high > FACTOR * low
-    free[1 + m :] |= high[1 + m :] * points.span > 0.99 * MAX_SLOPE
-    free[1 : 1 + m] = free[1 + m :]
-    names = [field.name for field in fields(law)]
-    return tuple(name for name, is_free in zip(names, free, strict=False) if is_free)
-
-
 def _measured(**arrays) -> list[np.ndarray]:
     """The arrays as flat floats of one length, each finite and above 0, as its log is fitted."""
     flat = {name: np.ravel(np.asarray(values, dtype=float)) for name, values in arrays.items()}
@@ -264,7 +254,8 @@ def _measured(**arrays) -> list[np.ndarray]:
     return list(flat.values())
 
 
-def _enough(count, name, values, remedy):
+def _enough(count, name, values):
     """Refuse `values`, or columns where there are rows, of which fewer than `count` differ."""
     found = np.unique(values, axis=-1).shape[-1]
+    remedy = "measure at more sizes, spread over a factor of ten or more"
     check.integer(f"different values of {name}", found, low=count, remedy=remedy)

@@ -3,7 +3,6 @@
 Legend: N parameters, D tokens (or samples), U different ones of them, C training FLOPs, C = 6 N D.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,10 +47,15 @@ class LossSurface:
         """
         for name in ("A", "B", "alpha", "beta"):
             check.number(name, getattr(self, name), remedy="an optimum needs both terms")
-        a, b = self.alpha, self.beta
-        G = (a * self.A / (b * self.B)) ** (1 / (a + b))
-        N = G * (np.asarray(C, dtype=float) / 6) ** (b / (a + b))
+        share = self.beta / (self.alpha + self.beta)
+        N = self._balance * (np.asarray(C, dtype=float) / 6) ** share
         return N, C / (6 * N)
+
+    @property
+    def _balance(self):
+        """The G of equation 4: how N and D share a budget."""
+        a, b = self.alpha, self.beta
+        return (a * self.A / (b * self.B)) ** (1 / (a + b))
 
 
 @dataclass(frozen=True)
@@ -67,31 +71,17 @@ class DataConstrainedLaw:
     data_decay: float  # R* of data: repetitions after which it is nearly worthless
     params_decay: float  # R* of parameters in excess of what is optimal for U
 
-    def effective_data(self, D, unique) -> np.ndarray:
-        """Fresh tokens as good as D tokens out of `unique` different ones."""
-        return _repeated(D, unique, self.data_decay)
-
     def loss(self, N, D, unique) -> np.ndarray:
         """The loss of N parameters after D tokens out of `unique` different ones."""
-        seen = np.minimum(D, unique)  # of fewer than one epoch, the rest is no data at all
-        effective_params = _repeated(N, self._params_for(seen), self.params_decay)
-        return self.surface.loss(effective_params, self.effective_data(D, unique))
-
-    def _params_for(self, unique):
-        """The N for which `unique` tokens are the optimal D of the surface."""
-        law = self.surface
-        a, b = law.alpha, law.beta
-        G = (a * law.A / (b * law.B)) ** (1 / (a + b))
-        return G * (G * np.asarray(unique, dtype=float)) ** (b / a)
+        law, seen = self.surface, np.minimum(D, unique)  # of less than an epoch, the rest is unseen
+        deserved = law._balance * (law._balance * seen) ** (law.beta / law.alpha)
+        worth = _repeated(D, unique, self.data_decay)
+        return law.loss(_repeated(N, deserved, self.params_decay), worth)
 
 
 def _repeated(amount, unique, decay):
-    amount = np.asarray(amount, dtype=float)
+    """Fresh ones that are worth as much as `amount` out of `unique` different ones."""
     first = np.minimum(amount, unique)
-    if math.isinf(decay):
-        return amount + 0 * first
-    if decay == 0:
-        return first
     return first + first * decay * -np.expm1(-(amount / first - 1) / decay)
 
 
