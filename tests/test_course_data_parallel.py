@@ -9,7 +9,6 @@ from answers.data_parallel import ANSWER, BOX, EXPLORER
 from modelscale import count, data, parallel
 from modelscale.course import data_parallel, large_batches
 from modelscale.machine import predict_step
-from modelscale.parallel.ring import Link
 
 PLACE = {"network": "MLP 4 x 1024", "scaling": "fixed batch", "batch": 2048, "bandwidth": 1.0}
 
@@ -44,7 +43,7 @@ def test_the_other_colleagues_gradient_grows_with_the_parts_and_adamw_hides_it()
 def test_times_are_the_predicted_step_and_a_ring(batch):
     shape, place = count.MLP(4, 1024), PLACE | {"batch": batch}
     found = data_parallel._step_times(BOX, 1e-4, order="in turn", **place)
-    sending = Link(1e-4, 1e9).all_reduce_s(4 * shape.params, 8)
+    sending = 14 * (1e-4 + 4 * shape.params / 8 / 1e9)
     share = predict_step(BOX, shape, -(-batch // 8)).step_s
     assert found["computing"][3] == pytest.approx(share)
     assert found["whole"][3] == pytest.approx(share + sending)

@@ -58,10 +58,6 @@ CALLS = {
     r"epoch=-1": lambda: list(data.batches(10, 5, 0, 1, -1)),
     r"trained parameters=0": lambda: buckets._make_buckets(nn.ReLU(), 1),
     r"it must be contiguous": lambda: ring._chunks(torch.ones(2, 3).T, 2),
-    r"seconds=\[1.0\].*at least 2 sizes": lambda: ring.fit_link([4], [1.0]),
-    r"seconds=\[1.0, 1.1\].*at least 2 sizes": lambda: ring.fit_link([4, 4], [1.0, 1.1]),
-    r"growing with the size.*Measure again": lambda: ring.fit_link([4, 8], [2.0, 1.0]),
-    r"ranks=0": lambda: ring.Link(1.0, 1.0).all_reduce_s(4, 0),
 }
 ON_RANKS = {
     r"no gradient for spare\.\w+, spare\.\w+": lambda: unused("finish"),

@@ -198,9 +198,9 @@ def check_dtensor():
         with traffic.Meter() as meter:
             y = block(x_in)
             y.square().sum().backward()
-        met[name] = meter.counts, y.detach(), x_in.grad, block
+        met[name] = [name for name, _ in meter.calls], y.detach(), x_in.grad, block
     torch.testing.assert_close(met["ours"][1:3], met["theirs"][1:3], **CLOSE)
-    assert met["ours"][0] == met["theirs"][0] == {"all_reduce": 4}
+    assert met["ours"][0] == met["theirs"][0] == 4 * ["all_reduce"]
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         grad = other.grad.to_local() if hasattr(other.grad, "to_local") else other.grad
         torch.testing.assert_close(mine.grad, grad, msg=name, **CLOSE)

@@ -12,7 +12,6 @@ from .. import count, models
 from ..count.operations import UPDATE, training_step
 from ..machine import predict_step
 from ..parallel import data
-from ..parallel.ring import Link
 from ..plot import seconds
 from .checkers import exercise
 from .controls import choice
@@ -107,16 +106,21 @@ def _step_times(machine, latency_s, network, scaling, order, batch, bandwidth):
     The best is the number of workers from which no larger one is 5 % faster. Messages can hide
     behind the backward pass alone: clipping and the optimizer wait for them.
     """
-    shape, link, grows = NETWORKS[network], Link(latency_s, bandwidth * 1e9), scaling == SCALINGS[1]
+    shape, grows = NETWORKS[network], scaling == SCALINGS[1]
     shares = [batch if grows else math.ceil(batch / p) for p in WORKERS]
     alone = {b: _alone_s(machine, shape, b) for b in set(shares)}
     computing, backward = np.array([alone[b] for b in shares]).T
-    sending = np.array([link.all_reduce_s(4 * shape.params, p) for p in WORKERS])
+    sending = _ring_s(4 * shape.params, np.array(WORKERS), latency_s, bandwidth * 1e9)
     whole = computing + np.maximum(sending - backward * (order == "overlap"), 0)
     speedup = (np.array(WORKERS) if grows else 1.0) * whole[0] / whole
     pays = [max(speedup[i + 1 :]) >= LEAST * speedup[i] for i in range(len(WORKERS) - 1)]
     best = WORKERS[pays.index(False)] if False in pays else WORKERS[-1]
     return {"computing": computing, "whole": whole, "speedup": speedup, "best": best}
+
+
+def _ring_s(n_bytes, ranks, latency_s, bandwidth):
+    """Seconds of a ring all-reduce: 2 (p - 1) steps, one after another, of n / p bytes each."""
+    return 2 * (ranks - 1) * (latency_s + n_bytes / ranks / bandwidth)
 
 
 def _alone_s(machine, shape, batch):
@@ -130,8 +134,7 @@ def _alone_s(machine, shape, batch):
 
 def _best_ranks(compute_s, n_bytes, latency_s, bandwidth, most):
     def step_s(ranks):
-        message_s = latency_s + n_bytes / ranks / bandwidth
-        return compute_s / ranks + 2 * (ranks - 1) * message_s
+        return compute_s / ranks + _ring_s(n_bytes, ranks, latency_s, bandwidth)
 
     return min(range(1, most + 1), key=step_s)
 

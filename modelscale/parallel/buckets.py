@@ -38,14 +38,12 @@ class DataParallel(nn.Module):
     `spans` holds one span for each message of the last step, as seen by this rank.
     """
 
-    def __init__(
-        self, network: nn.Module, bucket_bytes: int = BUCKET_BYTES, overlap=True, group=None
-    ):
+    def __init__(self, network, bucket_bytes: int = BUCKET_BYTES, overlap=True, group=None):
         super().__init__()
         self.network, self.overlap, self.group = network, overlap, group
         self.buckets = _make_buckets(network, check.integer("bucket_bytes", bucket_bytes, 0))
         self.spans = []
-        self._launched = 0
+        self._waiting = list(self.buckets)  # to be sent
         self._sync = True
         broadcast(network, group=group)
         us = weakref.ref(self)  # hooks stay on the network: they must not act for a dropped wrapper
@@ -71,13 +69,13 @@ class DataParallel(nn.Module):
         Raises: ValueError for a trained parameter without a gradient.
         """
         missing = [name for b in self.buckets for name, p in b.named if p.grad is None]
-        while not missing and self._launched < len(self.buckets):
+        while not missing and self._waiting:
             self._launch()
         for bucket in self.buckets:
             if bucket.work is not None:
                 bucket.work.wait()
             bucket.ready, bucket.work = 0, None
-        self._launched = 0  # the next backward pass begins anew, a refused one, too
+        self._waiting = list(self.buckets)  # the next backward pass begins anew, a refused one, too
         refuse_missing(missing)
         self.spans = [bucket.span for bucket in self.buckets]
 
@@ -91,16 +89,11 @@ class DataParallel(nn.Module):
             )
         bucket.ready += 1
         # In order, whatever is ready first: all ranks must send the same buckets after each other.
-        while self.overlap and self._launched < len(self.buckets) and self._next_is_full():
+        while self.overlap and self._waiting and self._waiting[0].is_full():
             self._launch()
 
-    def _next_is_full(self):
-        bucket = self.buckets[self._launched]
-        return bucket.ready == len(bucket.parameters)
-
     def _launch(self):
-        bucket = self.buckets[self._launched]
-        self._launched += 1
+        bucket = self._waiting.pop(0)
         bucket.fill(dist.get_world_size(self.group))
         bucket.span = span = _Span(bucket.flat.nbytes, time.perf_counter())
         bucket.work = dist.all_reduce(bucket.flat, group=self.group, async_op=True)
@@ -115,10 +108,12 @@ class _Bucket:
         self.named, self.parameters = named, [p for _, p in named]
         self.flat = named[0][1].new_empty(sum(p.numel() for p in self.parameters))
         pieces = self.flat.split([p.numel() for p in self.parameters])
-        pairs = zip(pieces, self.parameters, strict=True)
-        self.views = [piece.view_as(p) for piece, p in pairs]
-        self.ready = 0
+        self.views = [piece.view_as(p) for piece, p in zip(pieces, self.parameters, strict=True)]
+        self.ready = 0  # gradients
         self.work = self.span = None
+
+    def is_full(self):
+        return self.ready == len(self.parameters)
 
     def fill(self, ranks):
         """Move the gradients over `ranks` into the flat tensor; they become views of it."""

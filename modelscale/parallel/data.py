@@ -30,7 +30,6 @@ def batches(
     Every row is used once an epoch, by one rank, in the order of torch's DistributedSampler. The
     last batch may be smaller, and then so may a rank's share of it, down to none.
     """
-    check.integer("ranks", ranks)
     check.integer("rank", rank, low=0, high=ranks - 1, remedy="ranks count from 0")
     check.integer("batch_size", batch_size, high=check.integer("n", n))
     generator = torch.Generator()

@@ -24,13 +24,12 @@ from torch.nn import functional as F
 
 from .. import check
 from ..models import GPT
-from ..models.gpt import to_logits
 from .saved import SavedTensors
 from .schedule import Schedule
 from .simulate import Costs, Span
 
 
-class Stage(nn.Module):
+class Stage(GPT):
     """The blocks `first` to `end - 1` of a GPT; the first stage also embeds the tokens, the last
     one norms and gives logits. Parameters are the network's own, under their names there.
 
@@ -38,25 +37,16 @@ class Stage(nn.Module):
     """
 
     def __init__(self, gpt: GPT, first: int, end: int):
-        super().__init__()
-        self.is_first, self.is_last = first == 0, end == len(gpt.blocks)
-        if self.is_first:
-            self.embed, self.position = gpt.embed, gpt.position
-        self.blocks = nn.ModuleDict({str(i): gpt.blocks[i] for i in range(first, end)})
-        if self.is_last:
-            self.norm, self.head = gpt.norm, gpt.head
+        nn.Module.__init__(self)
+        self.shape, self.recompute = gpt.shape, gpt.recompute
+        self.embed = nn.Identity() if first else gpt.embed
+        self.position = None if first else gpt.position
+        self.blocks = nn.ModuleList()
+        for i in range(first, end):
+            self.blocks.add_module(str(i), gpt.blocks[i])
+        ends = end == len(gpt.blocks)
+        self.norm, self.head = (gpt.norm, gpt.head) if ends else (nn.Identity(), nn.Identity())
         self.register_buffer("rotary", gpt.rotary, persistent=False)
-
-    def forward(self, x):
-        tokens = x.shape[1]
-        if self.is_first:
-            x = self.embed(x)  # (B, T) -> (B, T, C)
-            if self.position is not None:
-                x = x + self.position.weight[:tokens]
-        rotary = None if self.rotary is None else self.rotary[:, :tokens]
-        for block in self.blocks.values():
-            x = block(x, rotary)
-        return to_logits(self.norm, self.head, x) if self.is_last else x
 
 
 def into_stages(gpt: GPT, n_stages: int) -> list[Stage]:
@@ -108,7 +98,6 @@ class Pipeline:
         numbers = schedule.stages_of(self.rank)
         _as_many("stages", len(stages), len(numbers), f"stage of rank {self.rank}")
         self.stages = dict(zip(numbers, stages, strict=True))
-        self.order = schedule.ranks[self.rank]
         self.at_least_s = (at_least or Costs(0, 0, 0)).by_kind(schedule.n_stages)
 
     def step(self, inputs: Sequence, targets: Sequence) -> Report:
@@ -118,30 +107,30 @@ class Pipeline:
         """
         for name, values in (("inputs", inputs), ("targets", targets)):
             _as_many(name, len(values), self.schedule.micro_batches, "micro-batch")
-        splits = any(op.kind == "W" for op in self.order)
-        with _put_off(*(self.stages.values() if splits else ())) as left:
+        splits = any(op.kind == "W" for op in self.schedule.ranks[self.rank])
+        with _put_off(self.stages.values() if splits else ()) as left:
             return _Step(self, inputs, targets, left).take()
 
 
 class _Step:
     """One step under way."""
 
-    def __init__(self, pipeline, inputs, targets, left):
-        self.line, self.schedule, self.left = pipeline, pipeline.schedule, left
+    def __init__(self, line, inputs, targets, left):
+        self.line, self.schedule, self.left = line, line.schedule, left
         self.inputs, self.targets = inputs, targets
         self.graphs = {}  # (input, output) of each forward whose backward is to come
         self.weights_left = {}  # what is left to do for weights
         self.sent = []  # messages under way to other ranks, with their tensors
         self.own = {}  # what this rank has made for another stage of its own
         self.loss = 0.0
-        weights = [p for stage in pipeline.stages.values() for p in stage.parameters()]
+        weights = [p for stage in line.stages.values() for p in stage.parameters()]
         self.like = weights[0] if weights else torch.empty(0)  # the format of messages
         self.saved = SavedTensors(weights)
 
     def take(self):
         """Do all that the schedule says, in its order."""
-        do = {"F": self.forward, "B": self.backward, "I": self.input_grad, "W": self.weight_grad}
-        order, spans = self.line.order, []
+        do = {"F": self.forward, "B": self.backward, "I": self.backward, "W": self.weight_grad}
+        order, spans = self.schedule.ranks[self.line.rank], []
         with self.saved:
             asked = self.ask(order[0])
             for op, following in zip(order, [*order[1:], None], strict=True):
@@ -168,26 +157,20 @@ class _Step:
         return out.detach()
 
     def backward(self, op, gradient):
-        made = self.propagate(op, gradient)
-        _finish(self.left)  # where other operations of the schedule are split
-        self.left.clear()
-        return made
-
-    def input_grad(self, op, gradient):
-        made, keep = self.propagate(op, gradient), self.saved.watch
-        left = [(linear, keep(x), keep(g)) for linear, x, g in self.left]
-        self.weights_left[op.micro, op.stage] = left
-        self.left.clear()
-        return made
-
-    def weight_grad(self, op, _):
-        _finish(self.weights_left.pop((op.micro, op.stage)))
-
-    def propagate(self, op, gradient):
         x, out = self.graphs.pop((op.micro, op.stage))
         if out.requires_grad:  # else the first stage is frozen
             torch.autograd.backward(out, gradient)
+        if op.kind == "B":  # where other operations of the schedule are split
+            _finish(self.left)
+        else:
+            keep = self.saved.watch
+            left = [(linear, keep(x), keep(g)) for linear, x, g in self.left]
+            self.weights_left[op.micro, op.stage] = left
+        self.left.clear()
         return x.grad
+
+    def weight_grad(self, op, _):
+        _finish(self.weights_left.pop((op.micro, op.stage)))
 
     def neighbour(self, op, ahead):
         """The stage that takes an operation's result, or (`ahead=-1`) makes what it needs; None
@@ -240,7 +223,7 @@ class _Step:
 
 
 @contextlib.contextmanager
-def _put_off(*stages):
+def _put_off(stages):
     """A list that every backward pass of the stages within the block fills with what is left to do
     for their linear maps, as (linear, x, g). `_finish` does it. All other parameters, those of
     layers split by `tensor` among them, get their gradients at once.
@@ -266,10 +249,11 @@ def _finish(left):
     """
     for linear, x, g in left:
         x, g = x.flatten(0, -2), g.flatten(0, -2)
-        if linear.weight.requires_grad:
-            _add(linear.weight, g.T @ x.to(g.dtype))
-        if linear.bias is not None and linear.bias.requires_grad:
-            _add(linear.bias, g.sum(0))
+        for parameter in linear.parameters():
+            if parameter.requires_grad:
+                own = g.T @ x.to(g.dtype) if parameter is linear.weight else g.sum(0)
+                own = own.to(parameter.dtype)
+                parameter.grad = own if parameter.grad is None else parameter.grad + own
 
 
 class _InputGradient(torch.autograd.Function):
@@ -283,17 +267,12 @@ class _InputGradient(torch.autograd.Function):
     def backward(ctx, g):
         (x,) = ctx.saved_tensors
         ctx.left.append((ctx.linear, x.detach(), g))
-        if not ctx.needs_input_grad[3]:
-            return None, None, None, None
-        return None, None, None, (g @ ctx.linear.weight.to(g.dtype)).to(x.dtype)
-
-
-def _add(parameter, gradient):
-    gradient = gradient.to(parameter.dtype)
-    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        needed = ctx.needs_input_grad[3]
+        of_x = (g @ ctx.linear.weight.to(g.dtype)).to(x.dtype) if needed else None
+        return None, None, None, of_x
 
 
 def _as_many(name, got, wanted, what):
     if got != wanted:
-        remedy = "build the schedule for as many"
-        check.refuse(f"members of {name}", got, f"{wanted}, one for each {what}", remedy)
+        allowed = f"{wanted}, one for each {what}"
+        check.refuse(f"members of {name}", got, allowed, "build the schedule for as many")

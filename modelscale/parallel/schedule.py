@@ -13,7 +13,7 @@ rank r holds the stages r, r + p, r + 2 p ..., its chunks. Without chunks a rank
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import NamedTuple
 
 from .. import check
@@ -56,8 +56,7 @@ class Schedule:
             times, stages = Counter(order), self.stages_of(rank)
             wanted = {
                 (kind, micro, stage)
-                for stage in stages
-                for micro in range(self.micro_batches)
+                for micro, stage in product(range(self.micro_batches), stages)
                 for kind in ("FIW" if ("I", micro, stage) in times else "FB")
             }
             wrong = [op for op in {*times, *wanted} if times[op] != (op in wanted)]
@@ -75,7 +74,7 @@ class Schedule:
 
     def stages_of(self, rank: int) -> list[int]:
         """Which stages a rank holds."""
-        return [stage for stage in range(self.n_stages) if self.rank_of(stage) == rank]
+        return list(range(rank, self.n_stages, len(self.ranks)))
 
     @cached_property
     def peak_live(self) -> list[int]:
@@ -87,7 +86,7 @@ class Schedule:
     @property
     def messages(self) -> int:
         """How many activations and gradients travel from rank to rank in one step."""
-        hops = sum(self.rank_of(k) != self.rank_of(k + 1) for k in range(self.n_stages - 1))
+        hops = self.n_stages - 1 if len(self.ranks) > 1 else 0
         return 2 * hops * self.micro_batches
 
 
@@ -100,8 +99,8 @@ def build(name: str, stages: int, micro_batches: int, chunks: int = 1) -> Schedu
     Source: beside each order below.
     """
     _check(name, stages, micro_batches, chunks)
-    ranks = _ORDERS[name](stages, micro_batches, chunks)
-    return Schedule(tuple(map(tuple, ranks)), micro_batches, stages * chunks)
+    orders = _ORDERS[name](stages, micro_batches, chunks)
+    return Schedule(tuple(map(tuple, orders)), micro_batches, stages * chunks)
 
 
 def bubble_fraction(name: str, stages: int, micro_batches: int, chunks: int = 1) -> float:
@@ -157,7 +156,7 @@ def _one_f_one_b(p, m, v):
     Source: Narayanan 2019 (PipeDream); with a flush after each batch, as here, Narayanan 2021
     (Megatron-LM), figure 4, top.
     """
-    return [_in_turn(p - 1 - r, _forwards(r, p, m, 1), _backwards(r, p, m, 1)) for r in range(p)]
+    return [_in_turn(p - 1 - r, r, p, m, 1) for r in range(p)]
 
 
 def _interleaved(p, m, v):
@@ -165,11 +164,9 @@ def _interleaved(p, m, v):
 
     Source: Narayanan 2021 (Megatron-LM), figure 4, bottom.
     """
-    orders = []
-    for r in range(p):
-        ahead = 2 * (p - 1 - r) + (v - 1) * p if v > 1 else p - 1 - r
-        orders.append(_in_turn(ahead, _forwards(r, p, m, v), _backwards(r, p, m, v)))
-    return orders
+    if v == 1:
+        return _one_f_one_b(p, m, v)
+    return [_in_turn(2 * (p - 1 - r) + (v - 1) * p, r, p, m, v) for r in range(p)]
 
 
 def _zero_bubble(p, m, v):
@@ -189,32 +186,19 @@ def _zero_bubble(p, m, v):
     return orders
 
 
-def _in_turn(ahead, forwards, backwards):
-    """The first `ahead` forwards, then a forward and a backward in turn while there are any."""
-    ahead = min(ahead, len(forwards))
+def _in_turn(ahead, r, p, m, v):
+    """The first `ahead` forwards, then a forward and a backward in turn while there are any.
+
+    Backwards take the same micro-batches in the same groups of p, the last chunk first.
+    """
+    groups = [range(first, min(first + p, m)) for first in range(0, m, p)]
+    stages = range(r, r + v * p, p)
+    forwards = [Op("F", j, k) for group in groups for k in stages for j in group]
+    backwards = [Op("B", j, k) for group in groups for k in stages[::-1] for j in group]
     order, rest = forwards[:ahead], forwards[ahead:]
     for forward, backward in zip(rest, backwards, strict=False):
         order += [forward, backward]
     return order + backwards[len(rest) :]
-
-
-def _forwards(r, p, m, v):
-    groups = range(0, m, p)
-    return [
-        Op("F", j, r + chunk * p)
-        for first in groups
-        for chunk in range(v)
-        for j in range(first, min(first + p, m))
-    ]
-
-
-def _backwards(r, p, m, v):
-    """The same micro-batches in the same groups, the last chunk first."""
-    return [Op("B", op.micro, _mirrored(op.stage, r, p, v)) for op in _forwards(r, p, m, v)]
-
-
-def _mirrored(stage, r, p, v):
-    return r + (v - 1 - (stage - r) // p) * p
 
 
 _ORDERS = {

@@ -26,10 +26,8 @@ class Costs:
     def by_kind(self, n_stages: int) -> dict[str, list[float]]:
         """The cost of each kind of operation in each stage: `{"F": [...], "B": [...], ...}`."""
         check.number("communication", self.communication, above=False)
-        forward, inputs, weights = (
-            _each(name, getattr(self, name), n_stages)
-            for name in ("forward", "input_grad", "weight_grad")
-        )
+        names = ("forward", "input_grad", "weight_grad")
+        forward, inputs, weights = (_each(n, getattr(self, n), n_stages) for n in names)
         both = [a + b for a, b in zip(inputs, weights, strict=True)]
         return {"F": forward, "B": both, "I": inputs, "W": weights}
 

@@ -3,8 +3,6 @@
 The closed forms they are compared with are in `modelscale.count.communication`.
 """
 
-from collections import Counter
-
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -51,11 +49,6 @@ class Meter(TorchDispatchMode):
     def _should_skip_dynamo(cls):
         """False: torch would otherwise load its compiler, two seconds in every rank."""
         return False
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How often each collective was called."""
-        return dict(Counter(name for name, _ in self.calls))
 
     def sent_bytes(self, ranks: int) -> float:
         """The bytes that a rank sends if every collective is done in the best way known."""

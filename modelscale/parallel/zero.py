@@ -95,12 +95,13 @@ class _Unit:
         padded = math.ceil(self.n / self.ranks) * self.ranks  # equal chunks
         self.flat = self.parameters[0].new_zeros(padded)
         self.full_bytes, self.arrived = self.flat.nbytes, 0
-        for p, view in zip(self.parameters, self._views(), strict=True):
-            view.copy_(p.data)
-            p.data = view
-            if stage >= 2:
+        with torch.no_grad():
+            torch.cat([p.flatten() for p in self.parameters], out=self.flat[: self.n])
+        self._point()
+        if stage >= 2:
+            for p in self.parameters:
                 p.register_post_accumulate_grad_hook(self._arrived)
-        shard = self.flat if stage == 0 else ring.own_chunk(self.flat, group)
+        shard = self.flat if stage == 0 else self._own_chunk()
         self.shard = nn.Parameter(shard.clone() if stage == 3 else shard)
         if stage == 3:
             layer.register_forward_pre_hook(lambda *_: self.gather())
@@ -119,10 +120,9 @@ class _Unit:
         if storage.nbytes():
             return
         storage.resize_(self.full_bytes)  # the place that the backward pass remembers
-        ring.own_chunk(self.flat, self.group).copy_(self.shard)
+        self._own_chunk().copy_(self.shard)
         ring.all_gather(self.flat, self.group)
-        for p, view in zip(self.parameters, self._views(), strict=True):
-            p.data = view
+        self._point()
 
     def drop(self):
         """Free the whole weights, where the shard is kept by itself."""
@@ -140,9 +140,8 @@ class _Unit:
             p.grad = None
         if self.stage == 0:
             ring.all_reduce(full, self.group)
-        mine = full if self.stage == 0 else ring.reduce_scatter(full, self.group)
-        before = self.shard.grad
-        self.shard.grad = mine / self.ranks if before is None else before + mine / self.ranks
+        mine = (full if self.stage == 0 else ring.reduce_scatter(full, self.group)) / self.ranks
+        self.shard.grad = mine if self.shard.grad is None else self.shard.grad + mine
 
     def _arrived(self, _):
         self.arrived += 1
@@ -156,22 +155,24 @@ class _Unit:
         if output.requires_grad:  # as soon as its gradient is known, the layer's weights are needed
             output.register_hook(lambda _: self.gather())
 
-    def _views(self):
-        """The part of the flat tensor that belongs to each parameter, in its shape."""
+    def _own_chunk(self):
+        return self.flat.view(self.ranks, -1)[dist.get_rank(self.group)]
+
+    def _point(self):
+        """Make each parameter a view of its part of the flat tensor."""
         pieces = self.flat[: self.n].split([math.prod(shape) for shape in self.shapes])
-        return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+        for p, piece, shape in zip(self.parameters, pieces, self.shapes, strict=True):
+            p.data = piece.view(shape)
 
 
 def _layers(network):
     """The modules that hold parameters themselves, in order."""
-    layers = [m for m in network.modules() if any(True for _ in m.parameters(recurse=False))]
-    owners = [p for layer in layers for p in layer.parameters(recurse=False)]
-    if len({id(p) for p in owners}) < len(owners):
+    owned = {m: list(m.parameters(recurse=False)) for m in network.modules()}
+    owned = {layer: parameters for layer, parameters in owned.items() if parameters}
+    if sum(map(len, owned.values())) > len(list(network.parameters())):
         raise ValueError("network: two layers share a parameter; each must have its own. Untie it.")
-    for layer in layers:
-        parameters = list(layer.parameters(recurse=False))
-        if not all(p.requires_grad for p in parameters):
-            raise ValueError("network: a layer has a frozen parameter; all must be trained.")
-        if len({p.dtype for p in parameters}) > 1:
-            raise ValueError("network: a layer has several dtypes; each layer must have one.")
-    return layers
+    if not all(p.requires_grad for p in network.parameters()):
+        raise ValueError("network: a layer has a frozen parameter; all must be trained.")
+    if any(len({p.dtype for p in parameters}) > 1 for parameters in owned.values()):
+        raise ValueError("network: a layer has several dtypes; each layer must have one.")
+    return list(owned)
