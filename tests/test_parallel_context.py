@@ -50,16 +50,6 @@ def test_scores_of_thousands_do_not_overflow():
     parallel.run(check_equal, 24, 40.0, torch.float64, ranks=2)  # exp(2000) is beyond float64
 
 
-def test_another_scale_is_the_librarys_too():
-    def with_scale():
-        q, k, v, _ = inputs(6)
-        mine = context.ring_attention(q, k, v, dist.group.WORLD, scale=0.7)
-        whole = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.7)
-        torch.testing.assert_close(mine, whole, **CLOSE)
-
-    parallel.run(with_scale, ranks=1)
-
-
 def kept_and_sent(tokens):
     """(bytes kept for the backward pass, bytes sent forward, bytes sent backward)."""
     group, kept = dist.group.WORLD, []

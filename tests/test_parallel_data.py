@@ -115,7 +115,7 @@ def test_accumulation_sends_once_and_gives_the_same_gradients():
                 sent = [bucket.work for bucket in network.buckets]
             F.cross_entropy(network(x[first]), y[first], reduction="sum").div(6).backward()
         network.finish()
-        spans = [span.n_bytes for span in network.spans]
+        spans = [bucket.flat.nbytes for bucket in network.buckets]
         return torch.cat([p.grad.flatten() for p in model.parameters()]), sent, spans
 
     whole, parts = (parallel.run(accumulate, kind) for kind in ("whole", "parts"))
@@ -166,10 +166,10 @@ def test_every_buffer_is_broadcast_whether_it_is_saved_or_not():
         model = nn.Linear(1, 1)
         for name, persistent in (("saved", True), ("unsaved", False)):
             model.register_buffer(name, torch.full((2,), float(dist.get_rank())), persistent)
-        data.broadcast(model, src=1)
+        data.broadcast(model)
         return model.saved.tolist() + model.unsaved.tolist()
 
-    assert parallel.run(received, ranks=2) == [[1.0] * 4] * 2
+    assert parallel.run(received, ranks=2) == [[0.0] * 4] * 2
 
 
 def test_buckets_hold_every_parameter_once_from_last_to_first():

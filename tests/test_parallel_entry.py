@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from modelscale import parallel
-from modelscale.parallel import __main__, entry
+from modelscale.parallel import entry
 from processes import ROOT, gone, surroundings
 
 SMALL = {"steps": 3, "layers": 1, "width": 16, "batch_size": 4}  # of experiments/train.py
@@ -164,15 +164,12 @@ def ip(*words):
     return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
 
 
-def test_a_function_is_named_by_its_module_and_its_name():
-    assert __main__._named("os.path:join") is os.path.join
-    for name in ("join", "os.path:", ":join"):
-        with pytest.raises(ValueError, match=r"must be package\.module:function"):
-            __main__._named(name)
-    with pytest.raises(
-        ValueError, match=r"os\.path:joined.*must be one that can be imported.*spelling"
-    ):
-        __main__._named("os.path:joined")
+@pytest.mark.parametrize("name", ["os.path:joined", "no_such_module:function", ":join"])
+def test_a_function_that_cannot_be_imported_is_told(name):
+    command = [sys.executable, "-m", "modelscale.parallel", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith(f"{name} is no function"), done.stderr
+    assert "check its spelling" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_arguments_take_the_type_of_their_default():

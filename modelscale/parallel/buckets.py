@@ -25,7 +25,6 @@ BUCKET_BYTES = 25 * 2**20  # DistributedDataParallel's default
 class _Span:
     """When a bucket's message was under way, on the clock of `time.perf_counter`."""
 
-    n_bytes: int
     start_s: float
     end_s: float = 0.0
 
@@ -64,17 +63,14 @@ class DataParallel(nn.Module):
             self._sync = True
 
     def finish(self) -> None:
-        """Wait until every gradient is the mean over the ranks.
-
-        Raises: ValueError for a trained parameter without a gradient.
-        """
+        """Wait until every gradient is the mean over the ranks."""
         missing = [name for b in self.buckets for name, p in b.named if p.grad is None]
         while not missing and self._waiting:
             self._launch()
         for bucket in self.buckets:
             if bucket.work is not None:
                 bucket.work.wait()
-            bucket.ready, bucket.work = 0, None
+            bucket.left, bucket.work = len(bucket.named), None
         self._waiting = list(self.buckets)  # the next backward pass begins anew, a refused one, too
         refuse_missing(missing)
         self.spans = [bucket.span for bucket in self.buckets]
@@ -87,15 +83,15 @@ class DataParallel(nn.Module):
                 "a second backward pass before finish(): its gradients would meet a message under "
                 "way. Call finish() after each, or wrap all but the last in no_sync()."
             )
-        bucket.ready += 1
+        bucket.left -= 1
         # In order, whatever is ready first: all ranks must send the same buckets after each other.
-        while self.overlap and self._waiting and self._waiting[0].is_full():
+        while self.overlap and self._waiting and not self._waiting[0].left:
             self._launch()
 
     def _launch(self):
         bucket = self._waiting.pop(0)
         bucket.fill(dist.get_world_size(self.group))
-        bucket.span = span = _Span(bucket.flat.nbytes, time.perf_counter())
+        bucket.span = span = _Span(time.perf_counter())
         bucket.work = dist.all_reduce(bucket.flat, group=self.group, async_op=True)
         arrived = bucket.work.get_future()
         arrived.add_done_callback(lambda _: setattr(span, "end_s", time.perf_counter()))
@@ -109,11 +105,8 @@ class _Bucket:
         self.flat = named[0][1].new_empty(sum(p.numel() for p in self.parameters))
         pieces = self.flat.split([p.numel() for p in self.parameters])
         self.views = [piece.view_as(p) for piece, p in zip(pieces, self.parameters, strict=True)]
-        self.ready = 0  # gradients
+        self.left = len(named)  # gradients that are not ready
         self.work = self.span = None
-
-    def is_full(self):
-        return self.ready == len(self.parameters)
 
     def fill(self, ranks):
         """Move the gradients over `ranks` into the flat tensor; they become views of it."""

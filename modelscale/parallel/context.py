@@ -17,16 +17,12 @@ from .ring import pass_on
 
 
 def ring_attention(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    group: dist.ProcessGroup,
-    scale: float | None = None,
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, group: dist.ProcessGroup
 ) -> torch.Tensor:
     """Causal attention of this rank's tokens to all tokens before them, wherever they are.
 
-    Rank r holds the r-th of p equal parts of the sequence. `scale` of q . k defaults to Q^-1/2.
-    Inside, numbers are of float32 or finer, since parts are merged again and again.
+    Rank r holds the r-th of p equal parts of the sequence. Inside, numbers are of float32 or finer,
+    since parts are merged again and again.
 
     Shapes: q, k, v each (B, H, T / p, Q) -> (B, H, T / p, Q)
     """
@@ -34,20 +30,19 @@ def ring_attention(
         shapes = [tuple(t.shape) for t in (q, k, v)]
         remedy = "repeat grouped keys and values for every query head first"
         check.refuse("shapes of q, k, v", shapes, "equal", remedy)
-    scale = q.shape[-1] ** -0.5 if scale is None else check.number("scale", scale)
     finer = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v)]
     with torch.autocast(q.device.type, enabled=False):
-        return _RingAttention.apply(*finer, group, scale).to(q.dtype)
+        return _RingAttention.apply(*finer, group).to(q.dtype)
 
 
 class _RingAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, k, v, group, scale):
+    def forward(ctx, q, k, v, group):
         output, log_sum = torch.zeros_like(q), None
         for source, (k_block, v_block) in _round(torch.stack((k, v)), group):
             if source > group.rank():  # later tokens: hidden
                 continue
-            scores = _scores(q, k_block, scale, hide=source == group.rank())
+            scores = _scores(q, k_block, hide=source == group.rank())
             log_block = scores.logsumexp(-1, keepdim=True)
             block = (scores - log_block).exp() @ v_block
             if log_sum is None:
@@ -57,13 +52,13 @@ class _RingAttention(torch.autograd.Function):
                 output = (log_sum - both).exp() * output + (log_block - both).exp() * block
                 log_sum = both
         ctx.save_for_backward(q, k, v, output, log_sum)
-        ctx.group, ctx.scale = group, scale
+        ctx.group = group
         return output
 
     @staticmethod
     def backward(ctx, gradient):
         q, k, v, output, log_sum = ctx.saved_tensors
-        group, scale = ctx.group, ctx.scale
+        group, scale = ctx.group, q.shape[-1] ** -0.5
         along = (gradient * output).sum(-1, keepdim=True)  # what the softmax's sum takes away
         q_gradient = torch.zeros_like(q)
         held = torch.stack((k, v, torch.zeros_like(k), torch.zeros_like(v)))
@@ -71,13 +66,13 @@ class _RingAttention(torch.autograd.Function):
             if source > group.rank():
                 continue
             k_block, v_block, k_gradient, v_gradient = held
-            scores = _scores(q, k_block, scale, hide=source == group.rank())
+            scores = _scores(q, k_block, hide=source == group.rank())
             shares = (scores - log_sum).exp()  # (B, H, T / p, T / p), computed again
             of_scores = scale * shares * (gradient @ v_block.mT - along)
             q_gradient += of_scores @ k_block
             k_gradient += of_scores.mT @ q  # in place: `held` takes the sums along
             v_gradient += shares.mT @ gradient
-        return q_gradient, *_shift(held[2:], group), None, None  # the last step leads home
+        return q_gradient, *_shift(held[2:], group), None  # the last step leads home
 
 
 def _round(held, group):
@@ -101,9 +96,9 @@ def _shift(x, group):
     return arriving
 
 
-def _scores(q, k, scale, hide):
+def _scores(q, k, hide):
     """(B, H, T / p, T / p); with `hide`, the tokens are the queries' own, and later ones hidden."""
-    scores = scale * q @ k.mT
+    scores = q.shape[-1] ** -0.5 * q @ k.mT
     if hide:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))

@@ -13,13 +13,12 @@ from .. import check
 from ..train.parameters import trained
 
 
-def broadcast(model: nn.Module, src: int = 0, group=None) -> None:
-    """Give every rank the weights and buffers of rank `src`, in place."""
+def broadcast(model: nn.Module, group=None) -> None:
+    """Give every rank the weights and buffers of rank 0, in place."""
     for tensor in [*(p.data for p in model.parameters()), *model.buffers()]:
         whole = tensor.contiguous()  # gloo sends memory as it lies, whatever the strides
-        dist.broadcast(whole, group=group, group_src=src)
-        if whole is not tensor:
-            tensor.copy_(whole)
+        dist.broadcast(whole, group=group, group_src=0)
+        tensor.copy_(whole)
 
 
 def batches(
@@ -39,10 +38,7 @@ def batches(
 
 
 def average_gradients(model: nn.Module, group=None) -> None:
-    """Make every gradient its mean over the ranks, one message each.
-
-    Raises: ValueError for a trained parameter without a gradient: the ranks would wait for it.
-    """
+    """Make every gradient its mean over the ranks, one message each."""
     parameters = trained(model)
     refuse_missing([name for name, p in parameters.items() if p.grad is None])
     for p in parameters.values():
@@ -51,7 +47,7 @@ def average_gradients(model: nn.Module, group=None) -> None:
 
 
 def refuse_missing(names: list[str]) -> None:
-    """Raise a ValueError if any parameter is named, as one that got no gradient."""
+    """Raise a ValueError if any parameter is named: one without a gradient, which all wait for."""
     if names:
         raise ValueError(
             f"no gradient for {', '.join(names)}: every trained parameter must take part in the "

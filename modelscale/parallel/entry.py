@@ -45,7 +45,7 @@ def report(done: int, total: int, **values) -> None:
     _last["report"] = now
     words = [f"{done}/{total}"]
     for name, value in values.items():
-        words.append(f"{name} {f'{float(value):.4g}' if hasattr(value, '__float__') else value}")
+        words += [name, f"{float(value):.4g}" if hasattr(value, "__float__") else value]
     if live:
         print(*words, end="\r", flush=True)
     elif os.environ.get("RANK", "0") == "0":
@@ -61,8 +61,7 @@ def main(fn: Callable, arguments: list[str] | None = None) -> None:
     """
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    kwargs = _parsed(fn, arguments)
-    record(_joined)(fn, kwargs)
+    record(_joined)(fn, _parsed(fn, arguments))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # the group's own teardown can abort after a correct result

@@ -25,14 +25,10 @@ class ExpertParallel(nn.Module):
     residual stream alone; `dropped` is the number of choices dropped in the last forward pass.
     Without drops the output is the mixture's.
 
-    Raises: ValueError where the ranks do not divide the experts, or for a mixture that trains with
-    a balance loss, which would have to be summed over ranks.
     Source: Fedus 2022, equation 3 (for k = 1), for the capacity.
     """
 
-    def __init__(
-        self, mixture: models.Mixture, group: dist.ProcessGroup, capacity: float | None = None
-    ):
+    def __init__(self, mixture: models.Mixture, group, capacity: float | None = None):
         super().__init__()
         ranks, n_expert = group.size(), len(mixture.experts)
         remedy = "take as many ranks, or experts, as divide"
@@ -53,30 +49,25 @@ class ExpertParallel(nn.Module):
     def forward(self, x):
         tokens = x.flatten(0, -2)  # (B, T, C) -> (N, C)
         _, weights, chosen = self.route(tokens)
-        kept, sizes = _dispatch(chosen, self.router.out_features, self._limit(chosen.numel()))
+        limit, n_expert = chosen.numel(), self.router.out_features
+        if self.capacity is not None:  # rounded, as 1.1 * 50 is 55.000...01
+            limit = math.ceil(round(self.capacity * limit / n_expert, 9))
+        kept, sizes = _dispatch(chosen, n_expert, limit)
         self.dropped = chosen.numel() - len(kept)
         going = tokens.index_select(0, kept // self.active)
         y = self._compute(going, sizes) * weights.flatten()[kept, None].to(x.dtype)
         return torch.zeros_like(tokens).index_add(0, kept // self.active, y).view(x.shape)
 
-    def _limit(self, choices):
-        """How many of a rank's choices one expert takes."""
-        if self.capacity is None:
-            return choices
-        share = choices / self.router.out_features
-        return math.ceil(round(self.capacity * share, 9))  # 1.1 * 50 is 55.000...01
-
     def _compute(self, going, sizes):
         """The experts' outputs, in the order of `going`, which is sorted by expert."""
         ranks = self.group.size()
-        arriving_sizes = torch.empty_like(sizes)  # by rank they come from, then by expert here
-        dist.all_to_all_single(arriving_sizes, sizes, group=self.group)
-        sent = sizes.view(ranks, -1).sum(1).tolist()
-        arriving = arriving_sizes.view(ranks, -1)
-        got = arriving.sum(1).tolist()
+        leaving = sizes.view(ranks, -1)
+        arriving = torch.empty_like(leaving)  # by rank they come from, then by expert here
+        dist.all_to_all_single(arriving, leaving, group=self.group)
+        sent, got = leaving.sum(1).tolist(), arriving.sum(1).tolist()
         here = _Exchange.apply(going, got, sent, self.group)
-        here_numbers = torch.arange(len(self.experts), device=going.device)
-        expert = here_numbers.repeat(ranks).repeat_interleave(arriving_sizes)
+        numbers = torch.arange(len(self.experts), device=going.device).repeat(ranks)
+        expert = numbers.repeat_interleave(arriving.flatten())
         order = expert.argsort(stable=True)  # expert by expert, each with all ranks' tokens
         parts = here.index_select(0, order).split(arriving.sum(0).tolist())
         y = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
@@ -107,15 +98,11 @@ class _Exchange(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, got, sent, group):
-        ctx.got, ctx.sent, ctx.group = got, sent, group
-        return _all_to_all(x, got, sent, group)
+        ctx.back = sent, got, group
+        y = x.new_empty(sum(got), *x.shape[1:])
+        dist.all_to_all_single(y, x.contiguous(), got, sent, group=group)
+        return y
 
     @staticmethod
     def backward(ctx, gradient):
-        return _all_to_all(gradient, ctx.sent, ctx.got, ctx.group), None, None, None
-
-
-def _all_to_all(x, got, sent, group):
-    y = x.new_empty(sum(got), *x.shape[1:])
-    dist.all_to_all_single(y, x.contiguous(), got, sent, group=group)
-    return y
+        return _Exchange.apply(gradient, *ctx.back), None, None, None

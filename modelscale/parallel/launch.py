@@ -52,7 +52,7 @@ def run(fn: Callable, *args, ranks: int = 2, timeout_s: float = 60) -> list:
     try:
         _start(team, payload, ranks, timeout_s)
         _wait(team, screen, timeout_s)
-        return [rank.result() for rank in team.ranks]
+        return [cloudpickle.loads(rank.report[2]) for rank in team.ranks]
     except KeyboardInterrupt:
         raise KeyboardInterrupt("all ranks have been ended") from None
     finally:
@@ -79,20 +79,17 @@ def _packed(fn, args):
     try:
         return cloudpickle.dumps((fn, args))
     except Exception as error:  # pickling runs code of the values' own classes
-        raise ValueError(
-            f"{_culprit(fn, args)}: it cannot be sent to the ranks ({error}). It must hold only "
-            "what can be pickled. Make locks, open files and generators inside the function."
-        ) from None
-
-
-def _culprit(fn, args):
-    """The name and value of the first that cannot be pickled."""
+        cause, culprit = error, f"fn={fn!r}"
     for i, value in enumerate(args):
         try:
             cloudpickle.dumps(value)
-        except Exception:  # the caller tells the error
-            return f"args[{i}]={repr(value)[:200]}"
-    return f"fn={fn!r}"
+        except Exception:
+            culprit = f"args[{i}]={repr(value)[:200]}"
+            break
+    raise ValueError(
+        f"{culprit}: it cannot be sent to the ranks ({cause}). It must hold only what can be "
+        "pickled. Make locks, open files and generators inside the function."
+    )
 
 
 def _start(team, payload, ranks, timeout_s):
@@ -106,8 +103,9 @@ def _start(team, payload, ranks, timeout_s):
     except (OSError, EOFError) as error:  # no port, no descriptor, no process, no memory for one
         cause = str(error) or "no process could be made"
     _end_server()
+    started = sum(rank.process.pid is not None for rank in team.ranks)
     raise RankError(
-        f"{len(team.ranks)} of {ranks} ranks were started, then the system refused: {cause}. "
+        f"{started} of {ranks} ranks were started, then the system refused: {cause}. "
         "It may be short of memory, processes, open files or ports: end other programs, "
         "or ask for fewer ranks."
     )  # raised here, it holds no descriptors

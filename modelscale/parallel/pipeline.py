@@ -50,11 +50,7 @@ class Stage(GPT):
 
 
 def into_stages(gpt: GPT, n_stages: int) -> list[Stage]:
-    """The network in stages of equally many blocks.
-
-    Raises: ValueError where `n_stages` does not divide its blocks, or its head is tied to its
-    embedding: the two would lie on different ranks.
-    """
+    """The network in stages of equally many blocks."""
     n_layer = len(gpt.blocks)
     check.integer("n_stages", n_stages)
     check.divides("n_stages", n_stages, "n_layer", n_layer, "every stage gets as many blocks")
@@ -79,8 +75,6 @@ class Pipeline:
 
     `hidden` is the shape of what travels from stage to stage. `at_least` are costs in seconds: an
     operation that takes less sleeps for the rest, as if a slower device had done it.
-
-    Raises: ValueError for stages or ranks that do not match the schedule.
     """
 
     def __init__(
@@ -172,21 +166,21 @@ class _Step:
     def weight_grad(self, op, _):
         _finish(self.weights_left.pop((op.micro, op.stage)))
 
-    def neighbour(self, op, ahead):
-        """The stage that takes an operation's result, or (`ahead=-1`) makes what it needs; None
+    def link(self, op, ahead):
+        """(rank, tag) of the message that an operation makes, or (`ahead=-1`) needs; None as rank
         where the network ends, and for weight gradients.
         """
         other = op.stage + (ahead if op.kind == "F" else -ahead)
         inside = op.kind != "W" and 0 <= other < self.schedule.n_stages
-        return other if inside else None
+        place = op.micro * self.schedule.n_stages + (other if ahead == 1 else op.stage)
+        return self.schedule.rank_of(other) if inside else None, 2 * place + (op.kind == "F")
 
     def ask(self, op):
         """(tensor, its arrival) of the message that an operation needs; None where none comes."""
-        source = self.neighbour(op, -1)
-        if source is None or self.schedule.rank_of(source) == self.line.rank:
+        rank, tag = self.link(op, -1)
+        if rank in (None, self.line.rank):
             return None
         message = self.like.new_empty(self.line.hidden)
-        rank, tag = self.schedule.rank_of(source), self.tag(op, op.stage)
         return message, dist.irecv(message, group=self.line.group, group_src=rank, tag=tag)
 
     def receive(self, op, asked):
@@ -197,29 +191,22 @@ class _Step:
             return message
         if op.kind == "F" and op.stage == 0:
             return self.inputs[op.micro]
-        return self.own.pop(self.tag(op, op.stage), None)
+        return self.own.pop(self.link(op, -1)[1], None)
 
     def send(self, op, made):
         """Send what an operation has made on its way to the stage that needs it."""
-        to = self.neighbour(op, 1)
-        if to is None:
-            return
-        rank, tag = self.schedule.rank_of(to), self.tag(op, to)
+        rank, tag = self.link(op, 1)
         if rank == self.line.rank:
             self.own[tag] = made
-            return
-        if made.shape != self.line.hidden or made.dtype != self.like.dtype:
-            got = f"{made.dtype} of shape {tuple(made.shape)}"
-            allowed = f"{self.like.dtype} of shape hidden={self.line.hidden}, as all messages"
-            remedy = "give every micro-batch as many samples, and return the format of the weights"
-            check.refuse(f"the result of stage {op.stage}", got, allowed, remedy)
-        made = made.contiguous()
-        message = dist.isend(made, group=self.line.group, group_dst=rank, tag=tag)
-        self.sent.append((message, made))
-
-    def tag(self, op, stage):
-        """A number for a message to `stage`, the same on both of its ends."""
-        return 2 * (op.micro * self.schedule.n_stages + stage) + (op.kind == "F")
+        elif rank is not None:
+            if made.shape != self.line.hidden or made.dtype != self.like.dtype:
+                got = f"{made.dtype} of shape {tuple(made.shape)}"
+                allowed = f"{self.like.dtype} of shape hidden={self.line.hidden}, as all messages"
+                remedy = "give every micro-batch as many samples, in the format of the weights"
+                check.refuse(f"the result of stage {op.stage}", got, allowed, remedy)
+            made = made.contiguous()
+            message = dist.isend(made, group=self.line.group, group_dst=rank, tag=tag)
+            self.sent.append((message, made))
 
 
 @contextlib.contextmanager

@@ -30,23 +30,22 @@ class SavedTensors:
         """The same numbers as a tensor of its own, which counts as long as it lives."""
         kept = tensor.detach()  # the tensor itself would hold the graph that holds it
         storage = kept.untyped_storage()
-        place, n_bytes = storage.data_ptr(), storage.nbytes()
-        if place not in self._known:
-            self._holders[place] += 1
-            if self._holders[place] == 1:
-                self.now_bytes += n_bytes
-                self.peak_bytes = max(self.peak_bytes, self.now_bytes)
-            weakref.finalize(kept, self._release, place, n_bytes)
+        memory = storage.data_ptr(), storage.nbytes()
+        if memory[0] not in self._known:
+            self._count(*memory, 1)
+            weakref.finalize(kept, self._count, *memory, -1)
         return kept
 
     def _pack(self, tensor):
         kept = self.watch(tensor)
         return kept, kept._version
 
-    def _release(self, place, n_bytes):
-        self._holders[place] -= 1
-        if self._holders[place] == 0:
-            self.now_bytes -= n_bytes
+    def _count(self, place, n_bytes, change):
+        before = self._holders[place]
+        self._holders[place] += change
+        if 0 in (before, before + change):  # else others hold it, too
+            self.now_bytes += change * n_bytes
+            self.peak_bytes = max(self.peak_bytes, self.now_bytes)
 
 
 def _unpack(saved):

@@ -41,11 +41,7 @@ class Op(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """`ranks[r]` lists the operations of rank r in order; `micro_batches` go through `n_stages`.
-
-    Raises: ValueError unless each rank does everything for each of its stages and micro-batches
-    once: a forward, and a backward, whole or as gradients of inputs and weights.
-    """
+    """`ranks[r]` lists the operations of rank r in order; `micro_batches` go through `n_stages`."""
 
     ranks: tuple[tuple[Op, ...], ...]
     micro_batches: int
@@ -94,8 +90,6 @@ def build(name: str, stages: int, micro_batches: int, chunks: int = 1) -> Schedu
     """The schedule called `name` ("naive", "gpipe", "1f1b", "interleaved" or "zero_bubble") for
     `stages` ranks, each of which holds `chunks` stages of the network.
 
-    Raises: ValueError for another name; for `chunks` other than 1 outside interleaved; for
-    interleaved micro-batches that `stages` does not divide.
     Source: beside each order below.
     """
     _check(name, stages, micro_batches, chunks)

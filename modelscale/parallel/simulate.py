@@ -26,8 +26,15 @@ class Costs:
     def by_kind(self, n_stages: int) -> dict[str, list[float]]:
         """The cost of each kind of operation in each stage: `{"F": [...], "B": [...], ...}`."""
         check.number("communication", self.communication, above=False)
-        names = ("forward", "input_grad", "weight_grad")
-        forward, inputs, weights = (_each(n, getattr(self, n), n_stages) for n in names)
+        costs = []
+        for name in ("forward", "input_grad", "weight_grad"):
+            value = getattr(self, name)
+            values = [value] * n_stages if isinstance(value, Real) else list(value)
+            if len(values) != n_stages:
+                remedy = "give one number where all stages cost the same"
+                check.refuse(f"length of {name}", len(values), f"{n_stages}, of the stages", remedy)
+            costs.append([check.number(name, v, above=False) for v in values])
+        forward, inputs, weights = costs
         both = [a + b for a, b in zip(inputs, weights, strict=True)]
         return {"F": forward, "B": both, "I": inputs, "W": weights}
 
@@ -70,11 +77,8 @@ class Timeline:
 def simulate(schedule, costs: Costs | None = None) -> Timeline:
     """The timeline of a `schedule.Schedule` whose ranks begin each operation as soon as they can:
     when the rank is free and the results that the operation needs have arrived.
-
-    Raises: ValueError for an order in which ranks would wait for ever, and says for what.
     """
-    costs = costs or Costs()
-    n_stages = schedule.n_stages
+    costs, n_stages = costs or Costs(), schedule.n_stages
     cost = costs.by_kind(n_stages)
     holder = {stage: schedule.rank_of(stage) for stage in range(n_stages)}
     made = {}  # when each result was there: of a forward "F", of a gradient of inputs "G"
@@ -123,13 +127,3 @@ def _refuse_waiting(schedule, spans):
             f"schedule: ranks would wait for ever: {'; '.join(told)}. "
             "Put each operation after those it needs."
         )
-
-
-def _each(name, value, n_stages):
-    values = [value] * n_stages if isinstance(value, Real) else list(value)
-    if len(values) != n_stages:
-        raise ValueError(
-            f"{name} has {len(values)} costs: it must have {n_stages}, one for each stage. "
-            "Give one number where all stages cost the same."
-        )
-    return [check.number(name, v, above=False) for v in values]

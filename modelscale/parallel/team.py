@@ -4,7 +4,6 @@ What a rank says comes by two connections: its reports, and all that it prints.
 """
 
 import contextlib
-import linecache
 import os
 import re
 import signal
@@ -15,8 +14,6 @@ import traceback
 import types
 from itertools import takewhile
 from multiprocessing.connection import wait
-
-import cloudpickle
 
 from . import worker
 
@@ -37,12 +34,9 @@ class RankError(RuntimeError):
         ipython = sys.modules["IPython"]
         inner = (os.path.dirname(__file__), os.path.dirname(ipython.__file__))
         frames = traceback.extract_tb(self.__traceback__)
-        where = [
-            f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n    {frame.line}'
-            for frame in frames
-            if not frame.filename.startswith(inner)
-        ]
-        text = f"RankError: {self}\n\nThe call of parallel.run was here\n" + "\n".join(where)
+        outer = [frame for frame in frames if not frame.filename.startswith(inner)]
+        where = "".join(traceback.format_list(outer)).rstrip()
+        text = f"RankError: {self}\n\nThe call of parallel.run was here\n{where}"
         named = ipython.get_ipython().compile.format_code_name  # of a cell, as the notebook does
         return _FILE.sub(lambda m: " ".join(named(m[1]) or [m[0]]), text).split("\n")
 
@@ -56,12 +50,9 @@ class Team:
 
     def add(self, context, job):
         """Start one rank more. Raises: OSError or EOFError where there can be none."""
-        self.ranks.append(_Rank(len(self.ranks), context, job))
-        try:
-            self.ranks[-1].start()
-        except (OSError, EOFError):
-            self.ranks.pop().close()
-            raise
+        self.ranks.append(rank := _Rank(len(self.ranks), context, job))
+        with rank.far_pipe, rank.far_output, _STARTING, _hidden_main(), _interrupts_held():
+            rank.process.start()
 
     def waiting(self):
         """The ranks that have not said how they ended."""
@@ -69,7 +60,7 @@ class Team:
 
     def failed(self):
         """The ranks that said, or showed, that they have failed."""
-        return [rank for rank in self.ranks if rank.report and rank.report[0] == "failure"]
+        return [rank for rank in self.ranks if rank.report and rank.report[0]]
 
     def listen(self, screen, seconds, last=False):
         """Take in what the ranks say, once one says anything; `screen` shows what they print."""
@@ -98,24 +89,21 @@ class Team:
         return "\n".join([f"not returned after {timeout_s:g} s, and where they wait:", *stacks])
 
     def end(self):
-        """Leave no process and no open connection."""
+        """Let the ranks exit by themselves, so that what they registered is cleaned up; then leave
+        no process and no open connection.
+        """
         try:
-            self._let_go()
+            end = time.monotonic() + _GOODBYE_S
+            for rank in self.ranks:
+                rank.send("you may go")
+            for rank in self.ranks:
+                rank.join(max(0, end - time.monotonic()))
         finally:  # after a second, impatient interrupt, too
             for rank in self.ranks:
-                rank.end()
+                rank.kill()
             for rank in self.ranks:
                 rank.close()
             self.store = None  # a traceback that is kept would keep it listening
-
-    def _let_go(self):
-        """Let the ranks exit by themselves, so that what they registered is cleaned up."""
-        end = time.monotonic() + _GOODBYE_S
-        for rank in self.ranks:
-            rank.send("you may go")
-        for rank in self.ranks:
-            if rank.process.pid is not None:
-                rank.process.join(max(0, end - time.monotonic()))
 
 
 class _Rank:
@@ -129,13 +117,8 @@ class _Rank:
         self.process = context.Process(target=worker.main, args=args)
         self.open = {self.pipe, self.output}  # what can still be read
         self.ready = False  # to call the function
-        self.report = None  # (kind, time, what the function returned or how it failed)
+        self.report = None  # (whether it failed, when, what the function returned or how it failed)
         self.stack = b""  # where it waited when its time was over
-
-    def start(self):
-        """Start the process."""
-        with self.far_pipe, self.far_output, _STARTING, _hidden_main(), _interrupts_held():
-            self.process.start()
 
     def listen(self) -> bytes:
         """What the rank has printed; takes in what it has reported."""
@@ -143,13 +126,11 @@ class _Rank:
         printed = self._printed()
         try:
             while self.report is None and self.pipe in self.open and self.pipe.poll():
-                message = self.pipe.recv()
-                self.ready = True
-                self.report = message if message[0] != "ready" else None
+                self.ready, self.report = True, self.pipe.recv()
         except (EOFError, OSError):  # it died, perhaps in the middle of its report
             self.open.remove(self.pipe)
         if self.report is None and ended:
-            self.report = ("failure", time.monotonic(), _death(self.process.exitcode))
+            self.report = True, time.monotonic(), _death(self.process.exitcode)
         return printed
 
     def _printed(self):
@@ -157,25 +138,15 @@ class _Rank:
         data = b""
         try:
             while self.output in self.open and len(data) < _READ_BYTES and self.output.poll():
-                # where a connection is no file descriptor it carries messages
-                new = self.output.recv_bytes() if self.windows else self._read()
-                data += new
+                if self.windows:  # where a connection is no file descriptor it carries messages
+                    data += self.output.recv_bytes()
+                elif new := os.read(self.output.fileno(), _READ_BYTES):
+                    data += new
+                else:
+                    raise EOFError
         except (EOFError, OSError):
             self.open.remove(self.output)
         return data
-
-    def _read(self):
-        if new := os.read(self.output.fileno(), _READ_BYTES):
-            return new
-        raise EOFError
-
-    def result(self):
-        """What the function returned."""
-        try:
-            return cloudpickle.loads(self.report[2])
-        except Exception as error:  # unpickling runs code of the result's own classes
-            text = f"rank {self.number}'s result cannot be read here: {error!r}"
-            raise RankError(text) from error
 
     def lost(self):
         """Whether the rank, which has failed, only lost its connection to another one."""
@@ -198,28 +169,28 @@ class _Rank:
         """The caller's part of the rank's stack, with its source lines."""
         if self.report is not None:
             return "  (it has returned)"
-        frames = [m.groups() for m in _FRAME.finditer(self.stack.decode("utf-8", "replace"))]
+        found = _FRAME.finditer(self.stack.decode("utf-8", "replace"))
+        frames = [(m[1], int(m[2]), m[3], None) for m in found]
         own = list(takewhile(lambda frame: frame[0] != worker.__file__, frames))
-        text = [
-            f'  File "{file}", line {n}, in {name}\n    {linecache.getline(file, int(n)).strip()}'
-            for file, n, name in reversed(own)
-        ]
-        return "\n".join(text) or "  (it does not say)"
+        return "".join(traceback.format_list(own[::-1])).rstrip() or "  (it does not say)"
 
-    def end(self):
+    def join(self, seconds=None):
+        """Wait for the end of the process; one whose start was interrupted goes by itself."""
+        if self.process.pid is not None:
+            self.process.join(seconds)
+
+    def kill(self):
         """End the process, and those it started, if they have not ended by themselves."""
-        if self.process.pid is None:  # its start was interrupted: it goes when it hears it may
-            return
-        if not self.windows:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
+        if self.process.pid is not None:
+            if not self.windows:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
 
     def close(self):
         """Wait for the end of the process and close every connection to it."""
-        if self.process.pid is not None:
-            self.process.join()
-            self.process.close()
+        self.join()
+        self.process.close()
         for connection in (self.pipe, self.far_pipe, self.output, self.far_output):
             connection.close()
 
@@ -228,9 +199,9 @@ def _death(exitcode):
     """How a rank ended that could not report."""
     if exitcode >= 0:
         return f"It exited with code {exitcode} before the function returned."
-    hint = " (was memory short?)" if -exitcode == getattr(signal, "SIGKILL", None) else ""
     names = {s.value: s.name for s in signal.Signals}  # those for real-time use have none
     name = names.get(-exitcode, f"signal {-exitcode}")
+    hint = " (was memory short?)" if name == "SIGKILL" else ""
     return f"It was ended by {name}{hint} before the function returned."
 
 

@@ -37,16 +37,12 @@ def split(model: nn.Module, group: dist.ProcessGroup, sequence: bool = False) ->
     A GPT then returns the logits of this rank's part of the vocabulary: (B, T) -> (B, T, V / p),
     for `vocabulary_loss`. With `sequence`, each rank norms and adds only its own tokens: a part of
     a GPT takes and returns them, (B, T / p, C), a GPT cuts them by itself.
-
-    Raises: ValueError for experts, or where the ranks do not divide heads, widths or vocabulary.
     """
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         if isinstance(module, models.Mixture):
-            raise ValueError(
-                "model holds a Mixture: its MLPs must be dense. Split experts over ranks with"
-                " parallel.expert instead."
-            )
+            remedy = "split experts over ranks with parallel.expert instead"
+            check.refuse("model", "one with a Mixture", "of dense MLPs", remedy)
         if isinstance(module, models.Attention):
             _split_attention(module, group, sequence)
         elif isinstance(module, models.FeedForward):
@@ -58,18 +54,18 @@ def split(model: nn.Module, group: dist.ProcessGroup, sequence: bool = False) ->
     return model
 
 
-def unshard(
-    model: nn.Module, tensors: dict[str, torch.Tensor], group: dist.ProcessGroup
-) -> dict[str, torch.Tensor]:
+def unshard(model: nn.Module, tensors: dict, group: dist.ProcessGroup) -> dict[str, torch.Tensor]:
     """The dense model's tensors (weights, or gradients, by name), of the shards that ranks hold.
 
     Every rank gets them all, so this is for checkpoints and checks, not for large models.
     """
-    shards, dense = _shard_indices(model), {}
+    dense = {}
     for name, tensor in tensors.items():
         dense[name] = tensor.detach().clone()
-        if name in shards:
-            dim, index = shards[name]
+        path, _, own_name = name.rpartition(".")
+        shards = getattr(model.get_submodule(path), "shards", {})
+        if own_name in shards:
+            dim, index = shards[own_name]
             shape = list(tensor.shape)
             shape[dim] *= group.size()
             mine = tensor.new_zeros(shape)
@@ -156,7 +152,7 @@ def _split_attention(attention, group, sequence):
         check.divides("ranks", ranks, name, n, "take as many ranks, or heads, as divide")
     size = attention.qkv.out_features // sum(attention.heads)
     columns = [n * size for n in attention.heads]
-    _split_pair(attention, ("qkv", columns), ("out", columns[:1]), group, sequence)
+    _split_pair(attention, "qkv", "out", columns, group, sequence)
     attention.heads = tuple(n // ranks for n in attention.heads)
 
 
@@ -164,19 +160,19 @@ def _split_mlp(mlp, group, sequence):
     """Each rank computes a part of the hidden width; a gate is split like the values it gates."""
     width = mlp.down.in_features
     check.divides("ranks", group.size(), "d_ff", width, "choose a d_ff that the ranks divide")
-    columns = [width] * (2 if mlp.gated else 1)
-    _split_pair(mlp, ("up", columns), ("down", [width]), group, sequence)
+    _split_pair(mlp, "up", "down", [width] * (2 if mlp.gated else 1), group, sequence)
 
 
-def _split_pair(module, first, second, group, sequence):
-    """Split the linear map `first` by columns and `second` by rows: (name, runs that are cut)."""
+def _split_pair(module, first, second, runs, group, sequence):
+    """Split the linear map `first` by columns, in runs, and `second` by as many rows as the first
+    run has.
+    """
     enter, leave = _ends(group, sequence)
-    (up, columns), (down, rows) = first, second
-    setattr(module, up, _ColumnLinear(getattr(module, up), _own_indices(columns, group), enter))
-    row_linear = _RowLinear(getattr(module, down), _own_indices(rows, group), leave)
-    setattr(module, down, row_linear)
-    if sequence and row_linear.bias is not None:
-        _sum_gradients([row_linear.bias], group)
+    columns, rows = _own_indices(runs, group), _own_indices(runs[:1], group)
+    setattr(module, first, _ColumnLinear(getattr(module, first), columns, enter))
+    setattr(module, second, _RowLinear(getattr(module, second), rows, leave))
+    if sequence:
+        _sum_gradients([getattr(module, second).bias], group)
 
 
 def _split_vocabulary(gpt, group, sequence):
@@ -225,16 +221,7 @@ def _shard(parameter, index):
     return nn.Parameter(parameter.detach()[index].clone(), parameter.requires_grad)
 
 
-def _shard_indices(model):
-    """{name: (dimension, indices)} of every parameter that is split."""
-    return {
-        f"{path}.{name}" if path else name: place
-        for path, module in model.named_modules()
-        for name, place in getattr(module, "shards", {}).items()
-    }
-
-
 def _sum_gradients(parameters, group):
     """Sum the gradients over ranks in the backward pass: each rank has seen its tokens alone."""
-    for parameter in (p for p in parameters if p.requires_grad):
+    for parameter in (p for p in parameters if p is not None and p.requires_grad):
         parameter.register_hook(lambda gradient: all_reduce(gradient, group))

@@ -8,24 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..count.communication import SENT_SHARE
 
-# The operators of torch.distributed, direct and functional, by the collective they are.
-# Which argument's bytes count is that of SENT_SHARE: the largest tensor on either side.
-NAMES = {
-    "allreduce_": "all_reduce",
-    "all_reduce": "all_reduce",
-    "all_reduce_": "all_reduce",
-    "allgather_": "all_gather",
-    "_allgather_base_": "all_gather",
-    "all_gather_into_tensor": "all_gather",
-    "reduce_scatter_": "reduce_scatter",
-    "_reduce_scatter_base_": "reduce_scatter",
-    "reduce_scatter_tensor": "reduce_scatter",
-    "alltoall_": "all_to_all",
-    "alltoall_base_": "all_to_all",
-    "all_to_all_single": "all_to_all",
-    "send": "send",
-}
-
 
 class Meter(TorchDispatchMode):
     """A context that notes each collective called within it, backward passes included.
@@ -40,9 +22,10 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if func.namespace in ("c10d", "_c10d_functional"):
-            name = func._schema.name.split("::")[1]
-            if name in NAMES:
-                self.calls.append((NAMES[name], _largest((args, result))))
+            name = func._schema.name.split("::")[1].replace("_", "")  # allreduce, allgatherbase ...
+            for kind in SENT_SHARE:
+                if name.startswith(kind.replace("_", "")):
+                    self.calls.append((kind, _largest((args, result))))
         return result
 
     @classmethod

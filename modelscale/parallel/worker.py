@@ -48,14 +48,14 @@ def main(rank, job, pipe, output):
     try:
         import torch.distributed  # noqa: F401  a new interpreter takes its time for this
 
-        pipe.send(("ready", time.monotonic()))
+        pipe.send(None)  # ready
         # C code that never lets another thread run would keep the watcher from noticing anything.
         faulthandler.dump_traceback_later(job.timeout_s + _OVERTIME_S, exit=True, file=2)
         entry.join_group(job.timeout_s + _OVERTIME_S)  # the caller, who shows the stacks, is first
         fn, args = cloudpickle.loads(job.payload)
-        report = ("result", time.monotonic(), _packed(fn(*args)))
+        report = False, time.monotonic(), _packed(fn(*args))
     except BaseException as error:  # SystemExit too: whatever ends the function is reported
-        report = ("failure", time.monotonic(), _story(error))
+        report = True, time.monotonic(), _story(error)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the function may have closed or replaced it
             stream.flush()
@@ -82,8 +82,7 @@ def _settle(rank, job, output):
 def _redirected(output, fd):
     """A text stream to the caller; what C code and children write to `fd` goes there as well."""
     os.dup2(output.fileno(), fd)
-    raw = io.FileIO(fd, "w", closefd=False)
-    return io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True)
+    return open(fd, "w", 1, "utf-8", "backslashreplace", closefd=False)
 
 
 class _Sender(io.TextIOBase):
@@ -102,7 +101,8 @@ def _watch(pipe, windows):
     try:
         while pipe.recv() != "you may go":
             # where the main thread is, as faulthandler says it where there are signals
-            for frame, line in traceback.walk_stack(sys._current_frames()[_main_thread()]):
+            stack = sys._current_frames()[threading.main_thread().ident]
+            for frame, line in traceback.walk_stack(stack):
                 code = frame.f_code
                 print(f'  File "{code.co_filename}", line {line} in {code.co_name}')
         util._run_finalizers()  # else named locks, such as tqdm's and data loaders', stay behind
@@ -110,10 +110,6 @@ def _watch(pipe, windows):
         if not windows:
             os.killpg(0, signal.SIGKILL)
     os._exit(0)
-
-
-def _main_thread():
-    return threading.main_thread().ident
 
 
 def _packed(result):

@@ -26,9 +26,6 @@ class Zero(nn.Module):
 
     Each layer must be called itself and give back one tensor (nn.MultiheadAttention does neither);
     in stage 3, none may be computed again in the backward pass (`for_training` with recomputation).
-
-    Raises: ValueError for another stage, a parameter that two layers share, a frozen one, a layer
-    of several dtypes, or a layer without gradient.
     """
 
     def __init__(self, network, stage: int, optimizer=torch.optim.AdamW, group=None, **options):
@@ -64,24 +61,6 @@ class Zero(nn.Module):
             copies.append(unit.flat[: unit.n].clone())
             unit.drop()
         return torch.cat(copies)
-
-
-def held_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
-    """Bytes of the memory in which this rank keeps weights, gradients and optimizer states.
-
-    Each piece of memory counts once, in the first of the three that uses it, and as a whole even
-    where only a view of it is used. Of a DTensor, the part that is here.
-    """
-    weights = [*model.parameters(), *(p for g in optimizer.param_groups for p in g["params"])]
-    states = [value for state in optimizer.state.values() for value in state.values()]
-    kinds = {"weights": weights, "gradients": [p.grad for p in weights], "optimizer": states}
-    seen, found = set(), {}
-    for kind, tensors in kinds.items():
-        local = [getattr(t, "_local_tensor", t) for t in tensors if isinstance(t, torch.Tensor)]
-        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in local}
-        found[kind] = sum(size for key, size in storages.items() if key not in seen)
-        seen |= set(storages)
-    return found
 
 
 class _Unit:
