@@ -163,7 +163,7 @@ def tail_flops(network, tail, n, recipe) -> int:
     """FLOPs of the features of n samples, once, and of every step of the tail."""
     whole = models.counted_flops(network, models.one_sample(network.shape))
     once = n * whole - tail.shape.matmul_flops(n)
-    return once + tail.shape.train_flops(recipe.steps * recipe.batch_size)
+    return once + tail.shape.matmul_flops(recipe.steps * recipe.batch_size, True)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import sweeps
+from modelscale.files import write_whole
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +105,9 @@ def test_a_tuning_draw_is_judged_by_samples_it_did_not_draw(scripts):
     assert not drawn & {tuple(row) for row in judged.x_test.tolist()}
 
 
-def test_a_write_that_fails_leaves_the_ladder_as_it_was(tmp_path, monkeypatch):
-    ladder, out = sweeps.script("transfer_ladder"), tmp_path / "ladder.json"
-    out.write_text(json.dumps({**ladder.SETTINGS, "cells": [], "seconds": 0, "machine": "here"}))
-    monkeypatch.setattr(ladder, "wanted", lambda: [("digits", 8, 1, "scratch")])
-    monkeypatch.setattr(ladder, "best_of_rates", lambda *_: {"lr": 0.1})
-    monkeypatch.setattr(ladder, "finished", lambda _: ({}, 0.0, ""))
-    monkeypatch.setattr(ladder.json, "dumps", lambda *_, **__: "{\ud800")  # cannot be encoded
-    monkeypatch.setattr(sys, "argv", ["ladder", "--out", str(out)])
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
+    out = tmp_path / "sweep.json"
+    write_whole(out, "old")
     with pytest.raises(UnicodeEncodeError):
-        ladder.main()
-    assert json.loads(out.read_text())["machine"] == "here"
+        write_whole(out, "\ud800")
+    assert out.read_text() == "old" and list(tmp_path.iterdir()) == [out]

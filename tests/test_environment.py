@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -18,13 +18,10 @@ import modelscale
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-NEEDED = {canonicalize_name(Requirement(r).name): Requirement(r) for r in PROJECT["dependencies"]}
-TESTED, OPTIONAL = (
-    {
-        canonicalize_name(Requirement(r).name): Requirement(r)
-        for r in PROJECT["optional-dependencies"][extra]
-    }
-    for extra in ("test", "encoder")
+EXTRAS = PROJECT["optional-dependencies"]
+NEEDED, TESTED, OPTIONAL = (
+    {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+    for lines in (PROJECT["dependencies"], EXTRAS["test"], EXTRAS["encoder"])
 )
 LINES = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
 PINS = dict(line.split("==") for line in LINES if line and not line.startswith("#"))
@@ -51,9 +48,10 @@ def test_pins_are_plain_versions_of_one_package_each():
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in PINS.values())
 
 
-def test_what_installs_is_what_was_tested(installed):
+def test_what_installs_is_what_was_tested():
     """In the environment that `make test` makes; one made by hand may differ, and says so here."""
-    versions = {name: version.split("+")[0] for name, version in installed.items()}
+    installed = metadata.distributions()
+    versions = {canonicalize_name(d.metadata["Name"]): d.version.split("+")[0] for d in installed}
     wrong = {n: versions.get(n) for n in NEEDED | TESTED if versions.get(n) != PINS[n]}
     assert not wrong, "run make setup, or pip install -c constraints.txt -e .[test]"
 
@@ -115,14 +113,6 @@ def test_an_undeclared_import_is_seen():
     assert distributions("PIL") & set(NEEDED)
 
 
-@pytest.fixture(scope="module")
-def installed():
-    """{name: version} of the packages of this Python."""
-    from importlib.metadata import distributions as all_of_them
-
-    return {canonicalize_name(d.metadata["Name"]): d.version for d in all_of_them()}
-
-
 def imports(source):
     """The top-level names of others' packages that a source imports."""
     nodes = list(ast.walk(ast.parse(source)))
@@ -133,6 +123,6 @@ def imports(source):
     return {n.partition(".")[0] for n in names} - local - {"modelscale"} - sys.stdlib_module_names
 
 
-def distributions(module, known=packages_distributions()):  # noqa: B008 - read once, it is slow
+def distributions(module, known=metadata.packages_distributions()):  # noqa: B008 - read once, it is slow
     """The packages that provide a module."""
     return {canonicalize_name(name) for name in known.get(module, [])}

@@ -51,11 +51,6 @@ def picture():
     return new_output("display_data", data={"image/png": "aGVsbG8=", "text/plain": "<Figure>"})
 
 
-def stream(text, name="stdout"):
-    """An output with printed text."""
-    return new_output("stream", name=name, text=text)
-
-
 def lint(folder, notebook, runtimes_s=None):
     """The offences of a notebook, saved as one.ipynb."""
     path = folder / "one.ipynb"
@@ -65,192 +60,80 @@ def lint(folder, notebook, runtimes_s=None):
     )
 
 
-# Each of these breaks one rule of a good notebook.
+def change(i, **values):
+    """A mistake: cell `i` with other values."""
+    return lambda n: n.cells[i].update(values)
 
 
-def set_count(n):
-    n.cells[1].execution_count = 3
+def add(i, text):
+    """A mistake: `text` at the end of cell `i`."""
+    return lambda n: n.cells[i].update(source=n.cells[i].source + text)
 
 
-def add_error(n):
-    n.cells[1].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+def output(**values):
+    """A mistake: this output of cell 1."""
+    return change(1, outputs=[new_output(**values)])
 
 
-def add_stderr(n):
-    n.cells[1].outputs = [stream("a warning", "stderr")]
-
-
-def add_widget_state(n):
-    n.metadata["widgets"] = {}
-
-
-def add_timestamps(n):
-    n.cells[1].metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
-
-
-def drop_prose(n):
-    del n.cells[2]
-
-
-def lengthen_cell(n):
-    n.cells[1].source += "\n" * 30 + "x = 1"
-
-
-def lengthen_many_cells(n):
-    n.cells[1].source += "\n" * 18 + "x = 1"
-
-
-def widen_line(n):
-    n.cells[1].source += "\nx = '" + "a" * 88 + "'"
-
-
-def drop_description(n):
-    n.cells[4].source = "## Exercises\n\n" + WORDS
-
-
-def drop_reason(n):
-    n.cells[3].metadata = {"tags": ["nbval-ignore-output"]}
-
-
-def compare_picture(n):
-    n.cells[3].metadata = {}
-
-
-def edit_sys_path(n):
-    n.cells[1].source += "\nimport sys\nsys.path.append('..')"
-
-
-def install(n):
-    n.cells[1].source += "\n%pip install torch"
-
-
-def install_by_shell(n):
-    n.cells[1].source += "\n!python -m pip install torch"
-
-
-def open_absolute_path(n):
-    n.cells[1].source += "\nopen('/tmp/results.json')"
-
-
-def print_home(n):
-    n.cells[1].outputs = [stream("cached in /home/ann/.cache")]
-
-
-def second_title(n):
-    n.cells[4].source += "\n\n# Two"
-
-
-def drop_start(n):
-    n.cells[1].source = "import modelscale"
-
-
-def drop_summary(n):
-    n.cells[5].source = "## Scale up\n\n## References"
-
-
-def drop_scale_up(n):
-    n.cells[5].source = "## Summary\n\n## References"
-    n.cells[2].source = WORDS
-
-
-def drop_references(n):
-    n.cells[5].source = "## Summary\n\n## Scale up"
-
-
-def drop_exercises(n):
-    n.cells[4].source = "The curve falls. " + WORDS
-
-
-def write_little(n):
-    n.cells[1].source += "\nx = 1" * 6
-
-
-def write_much(n):
-    n.cells[4].source += WORDS * 5
-
-
-def break_anchor(n):
-    n.cells[2].source += " [no](#Nowhere)"
-
-
-def break_file_link(n):
-    n.cells[2].source += " ![no](figures/none.png)"
-
-
-def break_anchor_elsewhere(n):
-    n.cells[2].source += " [no](one.ipynb#Nowhere)"
-
-
-def drop_runtime(n):
-    n.cells[0].source = "# One\n\n" + WORDS
-
-
-def change_runtime(n):
-    n.cells[0].source = "# One\n\nRuns in about 20 s.\n" + WORDS
-
-
-def grow_file(n):
-    n.cells[3].outputs[0].data["image/png"] = "a" * 2_500_000
-
-
-def write_on_and_on(n):
-    n.cells[2].source += " word" * 2500
+def printed(text, name="stdout"):
+    """A mistake: cell 1 prints this."""
+    return output(output_type="stream", name=name, text=text)
 
 
 def add_cells(n):
+    """35 cells of code, each under one of prose."""
     n.cells[4:4] = [cell for i in range(3, 37) for cell in (new_markdown_cell("x"), code("x", i))]
 
 
-def claim_much(n):
-    n.cells[1].outputs = [stream("✔ a claim (1)\n" * 13)]
+def drop_scale_up(n):
+    """No section and no link to it."""
+    change(5, source="## Summary\n\n## References")(n)
+    change(2, source=WORDS)(n)
 
 
-def claim_what_does_not_hold(n):
-    n.cells[1].outputs = [stream("✘ deeper wins (0.5 against 0.6)")]
-
-
-OFFENCES = [
-    (write_on_and_on, "words, at most 2,500 in one sitting"),
+OFFENCES = [  # each breaks one rule of a good notebook
+    (add(2, " word" * 2500), "words, at most 2,500 in one sitting"),
     (add_cells, "36 code cells, at most 35 in one sitting"),
-    (claim_much, "13 claims, at most 12"),
-    (claim_what_does_not_hold, "a claim that does not hold is stored: ✘ deeper wins"),
-    (set_count, "execution count 3, not 1"),
-    (add_error, "an error output (ValueError)"),
-    (add_stderr, "output on stderr"),
-    (add_widget_state, "widget state is saved"),
-    (add_timestamps, "timestamps are saved"),
-    (drop_prose, "no markdown cell before"),
-    (lengthen_cell, "34 lines of code, at most 30"),
-    (lengthen_many_cells, "over 20 lines, at most 10 %"),
-    (widen_line, "94 characters a line, at most 88"),
-    (drop_description, "no sentence under its figure"),
-    (drop_reason, "without metadata.modelscale.ignored_because"),
-    (compare_picture, "a picture in a cell whose output is compared"),
-    (edit_sys_path, "sys.path"),
-    (install, "pip: a package"),
-    (install_by_shell, "pip: a package"),
-    (open_absolute_path, "an absolute path, '/tmp"),
-    (print_home, "names a home directory, /home/a"),
-    (second_title, "H1 headings"),
-    (drop_start, "no cell calls modelscale.start"),
-    (drop_summary, "no section '## Summary'"),
+    (printed("✔ a claim (1)\n" * 13), "13 claims, at most 12"),
+    (printed("✘ deeper wins (0.5)"), "a claim that does not hold is stored: ✘ deeper wins"),
+    (change(1, execution_count=3), "execution count 3, not 1"),
+    (output(output_type="error", ename="ValueError"), "an error output (ValueError)"),
+    (printed("a warning", "stderr"), "output on stderr"),
+    (lambda n: n.metadata.update(widgets={}), "widget state is saved"),
+    (change(1, metadata={"execution": {"iopub.execute_input": "2026"}}), "timestamps are saved"),
+    (lambda n: n.cells.pop(2), "no markdown cell before"),
+    (add(1, "\n" * 30 + "x = 1"), "34 lines of code, at most 30"),
+    (add(1, "\n" * 18 + "x = 1"), "over 20 lines, at most 10 %"),
+    (add(1, "\nx = '" + "a" * 88 + "'"), "94 characters a line, at most 88"),
+    (change(4, source="## Exercises\n\n" + WORDS), "no sentence under its figure"),
+    (change(3, metadata={"tags": REASON["tags"]}), "without metadata.modelscale.ignored_because"),
+    (change(3, metadata={}), "a picture in a cell whose output is compared"),
+    (add(1, "\nimport sys\nsys.path.append('..')"), "sys.path"),
+    (add(1, "\n%pip install torch"), "pip: a package"),
+    (add(1, "\n!python -m pip install torch"), "pip: a package"),
+    (add(1, "\nopen('/tmp/results.json')"), "an absolute path, '/tmp"),
+    (printed("cached in /home/ann/.cache"), "names a home directory, /home/a"),
+    (add(4, "\n\n# Two"), "H1 headings"),
+    (change(1, source="import modelscale"), "no cell calls modelscale.start"),
+    (change(5, source="## Scale up\n\n## References"), "no section '## Summary'"),
     (drop_scale_up, "no section '## Scale up'"),
-    (drop_references, "no section '## References'"),
-    (drop_exercises, "no section '## Exercises'"),
-    (write_little, "words for 10 lines of code"),
-    (write_much, "words for 4 lines of code"),
-    (break_anchor, "the link #Nowhere leads nowhere"),
-    (break_file_link, "the link figures/none.png leads nowhere"),
-    (break_anchor_elsewhere, "the link one.ipynb#Nowhere leads nowhere"),
-    (drop_runtime, "no line 'Runs in about N s'"),
-    (change_runtime, "'Runs in about 20 s', but 9.0 s were measured"),
-    (grow_file, "the file has 2.5 MB"),
+    (change(5, source="## Summary\n\n## Scale up"), "no section '## References'"),
+    (change(4, source="The curve falls. " + WORDS), "no section '## Exercises'"),
+    (add(1, "\nx = 1" * 6), "words for 10 lines of code"),
+    (add(4, WORDS * 5), "words for 4 lines of code"),
+    (add(2, " [no](#Nowhere)"), "the link #Nowhere leads nowhere"),
+    (add(2, " ![no](figures/none.png)"), "the link figures/none.png leads nowhere"),
+    (add(2, " [no](one.ipynb#Nowhere)"), "the link one.ipynb#Nowhere leads nowhere"),
+    (change(0, source="# One\n\n" + WORDS), "no line 'Runs in about N s'"),
+    (change(0, source=TITLE.replace("10", "20") + WORDS), "'Runs in about 20 s', but 9.0 s were"),
+    (
+        lambda n: n.cells[3].outputs[0].data.update({"image/png": "a" * 2_500_000}),
+        "the file has 2.5 MB",
+    ),
 ]
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"), OFFENCES, ids=lambda value: getattr(value, "__name__", "")
-)
+@pytest.mark.parametrize(("spoil", "message"), OFFENCES, ids=[message for _, message in OFFENCES])
 def test_each_rule_catches_what_it_forbids(tmp_path, spoil, message):
     notebook = good()
     spoil(notebook)
@@ -266,13 +149,13 @@ def test_solutions_need_no_sections_and_no_times(tmp_path):
     folder.mkdir()
     notebook = new_notebook(cells=[new_markdown_cell("# One: solutions"), code("x = 1")])
     assert lint(folder, notebook, {}) == []
-    set_count(notebook)
+    change(1, execution_count=3)(notebook)
     assert lint(folder, notebook, {}) != []
 
 
 def test_a_message_names_notebook_and_cell(tmp_path):
     notebook = good()
-    add_stderr(notebook)
+    printed("a warning", "stderr")(notebook)
     assert lint(tmp_path, notebook)[0].startswith(f"{tmp_path.name}/one.ipynb, cell 1: ")
 
 

@@ -7,25 +7,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from modelscale import count, data, models, train, transfer
+from modelscale import models, train, transfer
+from reuse import NETS, data_for
 
-NETS = [
-    count.MLP(2, 12),
-    count.MLP(3, 12, residual=True),
-    count.ConvNet(2, 4),
-    count.ConvNet2d(depth=2, width=3, size=8),
-]
 CUTS = [
-    pytest.param(shape, n, id=f"{type(shape).__name__}-{n}")
-    for shape in NETS
-    for n in range(1, len(transfer.stages(models.build(shape))))
+    pytest.param(NETS[name], n, id=f"{name}-{n}")
+    for name in ("ConvNet", "ConvNet2d")
+    for n in range(1, NETS[name].depth + 1)
 ]
 SGD = train.Recipe(steps=12, batch_size=20, lr=0.05, optimizer="sgd", records=2)
-
-
-def data_for(shape):
-    images = isinstance(shape, count.ConvNet2d)
-    return data.digits().subset(60) if images else data.signals(60, 100)
 
 
 @pytest.mark.parametrize(("shape", "n"), CUTS)
@@ -66,15 +56,15 @@ def test_flops_of_the_tail_are_those_of_the_counter(shape, n):
     tail, cut = transfer.features(model, n, samples)
     with FlopCounterMode(display=False) as counter:
         train.loop._cross_entropy(tail(cut.x_train[:5]), samples.y_train[:5]).backward()
-    assert tail.shape.train_flops(5) == counter.get_total_flops()
+    assert tail.shape.matmul_flops(5, True) == counter.get_total_flops()
     whole = models.counted_flops(model, models.one_sample(shape))
     forward = whole - tail.shape.matmul_flops(1)  # through the frozen stages, each time
-    assert models.train_flops(model, 1) == forward + tail.shape.train_flops(1)
+    assert models.train_flops(model, 1) == forward + tail.shape.matmul_flops(1, True)
 
 
 def test_the_features_of_a_large_set_are_those_of_its_pieces(monkeypatch):
-    samples = data_for(NETS[0])
-    _, whole = transfer.features(models.build(NETS[0]), 1, samples)
+    samples = data_for(NETS["ConvNet"])
+    _, whole = transfer.features(models.build(NETS["ConvNet"]), 1, samples)
     monkeypatch.setattr(sys.modules["modelscale.transfer.stages"], "CHUNK", 7)
-    _, pieces = transfer.features(models.build(NETS[0]), 1, samples)
+    _, pieces = transfer.features(models.build(NETS["ConvNet"]), 1, samples)
     torch.testing.assert_close(pieces.x_train, whole.x_train)

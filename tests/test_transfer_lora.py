@@ -11,20 +11,10 @@ import pytest
 import torch
 
 from modelscale import count, data, models, train, transfer
+from reuse import GPT, NETS, changed, data_for, n_trained, weights
 
-GPT = count.Transformer(n_layer=2, d_model=16, n_head=2, vocab_size=256, context=8)
-NETS = {
-    "MLP": count.MLP(2, 12),
-    "ResidualMLP": count.MLP(3, 12, residual=True),
-    "ConvNet": count.ConvNet(3, 4, n_stride=2),
-    "ConvNet2d": count.ConvNet2d(depth=2, width=3, size=8),
-    "GPT": GPT,
-}
+KINDS = NETS | {"GPT": GPT}
 RECIPE = train.Recipe(steps=6, batch_size=20, lr=0.01, records=1)
-
-
-def n_trained(model):
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def inputs(shape, n=4):
@@ -45,7 +35,7 @@ def shaken(model, seed=0):
     return model
 
 
-@pytest.fixture(params=NETS.values(), ids=NETS)
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
 def shape(request):
     return request.param
 
@@ -60,7 +50,7 @@ def test_adapters_start_as_no_change_and_the_model_stays_plain(shape):
 
 
 def test_merged_outputs_are_equal_and_parameters_as_before(shape):
-    adapted, x = shaken(transfer.add_lora(models.build(shape), rank=3, alpha=5)), inputs(shape)
+    adapted, x = shaken(transfer.add_lora(models.build(shape), rank=3)), inputs(shape)
     merged = transfer.merge(adapted)
     torch.testing.assert_close(merged(x), adapted(x), atol=1e-5, rtol=1e-5)
     assert sum(p.numel() for p in merged.parameters()) == shape.params
@@ -73,24 +63,21 @@ def test_merged_outputs_are_equal_and_parameters_as_before(shape):
 def test_the_formula_on_one_layer():
     model = models.build(count.MLP(1, 5, n_in=7))
     layer, x = model.layers[0], torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
-    lora = shaken(transfer.add_lora(model, rank=2, alpha=6)).layers[0]
-    expected = x @ layer.weight.T + layer.bias + 6 / 2 * (x @ lora.A.T) @ lora.B.T
+    lora = shaken(transfer.add_lora(model, rank=2)).layers[0]
+    expected = x @ layer.weight.T + layer.bias + (x @ lora.A.T) @ lora.B.T
     torch.testing.assert_close(lora(x), expected)
-    torch.testing.assert_close(lora.delta(), 3 * lora.B @ lora.A)
+    torch.testing.assert_close(lora.delta(), lora.B @ lora.A)
     assert torch.linalg.matrix_rank(lora.delta()) == 2
 
 
-@pytest.mark.parametrize("name", ["MLP", "ResidualMLP", "ConvNet", "ConvNet2d"])
-def test_only_adapters_and_head_are_trained(name):
-    shape = NETS[name]
+@pytest.mark.parametrize("shape", NETS.values(), ids=NETS)
+def test_only_adapters_and_head_are_trained(shape):
     adapted = transfer.add_lora(models.build(shape), rank=2)
-    before = {name: p.detach().clone() for name, p in adapted.named_parameters()}
-    samples = data.digits().subset(60) if name == "ConvNet2d" else data.signals(60, 100)
-    train.fit(adapted, samples, RECIPE)
-    changed = {n for n, p in adapted.named_parameters() if not torch.equal(p, before[n])}
-    head = transfer.stages(adapted)[-1]
-    assert changed == {n for n in before if n.startswith(head) or n.endswith((".A", ".B"))}
-    assert n_trained(adapted) == sum(before[n].numel() for n in changed)
+    before, head = weights(adapted), transfer.stages(adapted)[-1]
+    train.fit(adapted, data_for(shape), RECIPE)
+    moved = changed(adapted, before)
+    assert moved == {n for n in before if n.startswith(head) or n.endswith((".A", ".B"))}
+    assert n_trained(adapted) == sum(before[n].numel() for n in moved)
 
 
 def test_a_gpt_trains_its_adapters_alone_and_learns():
@@ -126,17 +113,17 @@ def test_the_seed_draws_A():
     assert wide.A.std().item() == pytest.approx(1000**-0.5, rel=0.1)
 
 
-def peft_twin(shape, rank=3, alpha=5):
+def peft_twin(shape, rank=3):
     """(ours, theirs): one network adapted by both, with the same A and B."""
     with warnings.catch_warnings():  # of its own imports, not of the code under test
         warnings.simplefilter("ignore")
         peft = pytest.importorskip("peft", reason="pip install 'modelscale[test]'")
-    ours = shaken(transfer.add_lora(models.build(shape), rank, alpha))
+    ours = shaken(transfer.add_lora(models.build(shape), rank))
     adapters = {n: part for n, part in ours.named_modules() if hasattr(part, "delta")}
     head = transfer.stages(ours)[-1]
     config = peft.LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=rank,
         lora_dropout=0.0,
         target_modules=list(adapters),
         modules_to_save=[head] if hasattr(shape, "n_out") else None,
@@ -163,8 +150,8 @@ def parts_of(ours, theirs, names):
 @pytest.mark.parametrize("name", ["MLP", "ConvNet2d", "GPT"])
 def test_peft_gives_the_same_outputs_gradients_and_merged_weights(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    ours, theirs, names = peft_twin(NETS[name])
-    x = inputs(NETS[name])
+    ours, theirs, names = peft_twin(KINDS[name])
+    x = inputs(KINDS[name])
     torch.testing.assert_close(ours(x), theirs(x), atol=1e-6, rtol=1e-5)
     for model in (ours, theirs):
         model(x).square().mean().backward()
@@ -180,9 +167,9 @@ def test_peft_gives_the_same_outputs_gradients_and_merged_weights(name, monkeypa
 @pytest.mark.parametrize("name", ["MLP", "GPT"])
 def test_peft_takes_the_same_five_steps(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    ours, theirs, names = peft_twin(NETS[name])
+    ours, theirs, names = peft_twin(KINDS[name])
     start = [mine.detach().clone() for mine, _ in parts_of(ours, theirs, names)]
-    x = inputs(NETS[name])
+    x = inputs(KINDS[name])
     for model in (ours, theirs):
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
         for _ in range(5):

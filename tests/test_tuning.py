@@ -11,8 +11,7 @@ import torch
 
 from modelscale import count, data, models, tuning
 from modelscale.train import Recipe, fit
-from modelscale.tuning import Drift
-from modelscale.tuning.coordinates import _outputs
+from modelscale.tuning.coordinates import Drift, _outputs
 
 # Yang 2022 (Tensor Programs V, arXiv 2203.03466), table 3: powers of the width n that the initial
 # variance and the learning rates follow. fan_in of inputs and biases and fan_out of outputs are
@@ -233,7 +232,10 @@ def test_diverged_runs_are_infinitely_bad():
     ("call", "message"),
     [
         (lambda: tuning.mup(replace(GPT, tied=True), replace(GPT, tied=True)), "tied=True.*two"),
-        (lambda: tuning.rules(MLP, replace(MLP, depth=2)), r"base\.depth=2.*one of 3"),
+        (
+            lambda: tuning.rules(MLP, replace(MLP, depth=2)),
+            "base=.*depth=2.*MLP.*widths alone",
+        ),
         (lambda: tuning.rules(MLP, GPT), "both a count.MLP"),
         (lambda: tuning.rules("MLP", "MLP"), "both a count.MLP"),
         (lambda: tuning.lr_factors(MLP, MLP, "adam"), "optimizer='adam'.*adamw"),

@@ -12,15 +12,26 @@ from torch import Tensor
 
 from .. import check, models
 
+WB = ("weight", "bias")
+
 
 @dataclass(frozen=True)
 class Take:
-    """Entries of an old parameter, taken along one dimension."""
+    """Entries of an old parameter: columns that read units, or rows that make them."""
 
-    dim: int
+    reads: bool
     entries: Tensor  # positions in the old parameter, one for each in the new
     share: Tensor  # one over the number of copies, for each; 0 of a fresh unit
-    reads: bool  # weights that read the units; otherwise they make them
+
+    def of(self, old: Tensor) -> Tensor:
+        """These entries of an old parameter, or of a moment of it."""
+        return old.index_select(int(self.reads), self.entries.to(old.device))
+
+    def shares(self, taken: Tensor) -> Tensor:
+        """The share of each entry, shaped to be multiplied with what was taken."""
+        sizes = [1] * taken.dim()
+        sizes[self.reads] = -1
+        return self.share.to(taken).view(sizes)
 
 
 @dataclass(frozen=True)
@@ -28,16 +39,9 @@ class _Site:
     """The entries of one parameter that belong to a group of units."""
 
     name: str  # of the parameter
-    dim: int  # the dimension along which the units stand
-    reads: bool = False  # these entries read the units; otherwise they make them
+    reads: bool = False  # columns that read the units; otherwise rows that make them
     block: int = 1  # neighbouring entries of one unit
     sections: int = 1  # how often the row of all units is repeated, as queries, keys, values
-
-    def entries(self, units: Tensor, n: int) -> Tensor:
-        """The positions along `dim` of these units, of a group of n."""
-        rows = units[:, None] * self.block + torch.arange(self.block)
-        starts = n * self.block * torch.arange(self.sections)
-        return (starts[:, None] + rows.flatten()).flatten()
 
 
 @dataclass(frozen=True)
@@ -52,25 +56,22 @@ class Group:
     def takes(self, units: Tensor, share: Tensor) -> Iterator[tuple[str, Take]]:
         """(parameter, what is taken of it) wherever these units stand; `share` is one a unit."""
         for site in self.sites:
+            every = torch.arange(site.sections * self.n * site.block)
+            entries = every.view(site.sections, self.n, site.block)[:, units].flatten()
             shares = share.repeat_interleave(site.block).repeat(site.sections)
-            yield site.name, Take(site.dim, site.entries(units, self.n), shares, site.reads)
+            yield site.name, Take(site.reads, entries, shares)
 
 
 def groups(model) -> list[Group]:
-    """The groups of units of a network of this package, from input to output.
-
-    Raises: ValueError for any other network.
-    """
-    if find := GROUPS.get(type(model)):
-        names = dict(model.named_parameters())  # a network without biases lacks some
-        return [
-            replace(group, sites=tuple(site for site in group.sites if site.name in names))
-            for group in find(model.shape)
-        ]
-    raise ValueError(
-        f"model is of class {type(model).__name__}: it must be an MLP, ResidualMLP, ConvNet or GPT"
-        " of modelscale.models. Build one with models.build(shape)."
-    )
+    """The groups of units of a network of this package, from input to output."""
+    if type(model) not in GROUPS:
+        allowed = " or ".join(kind.__name__ for kind in GROUPS)
+        check.refuse("model", type(model).__name__, allowed, "build it with models.build(shape)")
+    names = dict(model.named_parameters())  # a network without biases lacks some
+    return [
+        replace(group, sites=tuple(site for site in group.sites if site.name in names))
+        for group in GROUPS[type(model)](model.shape)
+    ]
 
 
 def _mlp(shape):
@@ -90,7 +91,7 @@ def _conv_net(shape):
     for i in range(shape.depth - 1):
         yield Group("width", shape.width, _sites(f"convs.{i}", f"convs.{i + 1}"))
     # the head reads each channel at every position
-    last = _Site("head.weight", 1, True, block=shape.lengths[-1])
+    last = _Site("head.weight", True, block=shape.lengths[-1])
     yield Group("width", shape.width, (*_sites(f"convs.{shape.depth - 1}"), last))
 
 
@@ -100,20 +101,19 @@ def _gpt(shape):
     for i in range(shape.n_layer):
         attention, mlp = f"blocks.{i}.attention", f"blocks.{i}.mlp"
         if shape.kv_heads == shape.n_head:
-            qkv = [_Site(f"{attention}.qkv.{p}", 0, False, shape.head_size, 3) for p in WB]
-            out = _Site(f"{attention}.out.weight", 1, True, shape.head_size)
+            qkv = [_Site(f"{attention}.qkv.{p}", block=shape.head_size, sections=3) for p in WB]
+            out = _Site(f"{attention}.out.weight", True, shape.head_size)
             yield Group("n_head", shape.n_head, (*qkv, out))
-        up = [_Site(f"{mlp}.up.{p}", 0, sections=2 if shape.gated_mlp else 1) for p in WB]
-        yield Group("d_ff", shape.ff_width, (*up, _Site(f"{mlp}.down.weight", 1, True)))
+        up = [_Site(f"{mlp}.up.{p}", sections=2 if shape.gated_mlp else 1) for p in WB]
+        yield Group("d_ff", shape.ff_width, (*up, _Site(f"{mlp}.down.weight", True)))
 
 
 def _sites(maker, reader=None):
     """The entries of a layer that makes the units and of one that reads them."""
-    made = _Site(f"{maker}.weight", 0), _Site(f"{maker}.bias", 0)
-    return (*made, _Site(f"{reader}.weight", 1, True)) if reader else made
+    made = [_Site(f"{maker}.{p}") for p in WB]
+    return (*made, _Site(f"{reader}.weight", True)) if reader else tuple(made)
 
 
-WB = ("weight", "bias")
 GROUPS = {
     models.MLP: _mlp,
     models.ResidualMLP: _residual_mlp,

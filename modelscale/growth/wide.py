@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from .. import check, models
-from .plan import Piece, Plan
+from .plan import Piece, build
 from .units import groups
 
 
@@ -21,7 +21,6 @@ def widen(model, noise: float = 0.0, seed: int = 0, units: str = "copies", **siz
     A residual net can grow by whole multiples of copies alone: copied equally often, its units keep
     mean and variance in the layer norms. `growth.carry` takes the optimizer state along.
 
-    Raises: ValueError for a size that is smaller, or that the network does not have.
     Source: Chen 2016 (Net2Net), section 2; unequal parts in place of its added noise.
     """
     check.number("noise", noise, above=False)
@@ -46,11 +45,10 @@ def widen(model, noise: float = 0.0, seed: int = 0, units: str = "copies", **siz
             if noise and take.reads:
                 weight = _uneven(weight, take, noise, generator)
             if fresh and not take.reads:
-                old = take.share.bool().view(-1, *[1] * (weight.dim() - 1)).to(weight.device)
-                weight = torch.where(old, weight, drawn[name].to(weight.device))
+                weight = torch.where(take.shares(weight) > 0, weight, drawn[name].to(weight.device))
         return weight
 
-    return _taken(model, shape, sizes, chosen, fresh).build(model, adjusted)
+    return build(model, shape, _taken(model, sizes, chosen, fresh), adjusted)
 
 
 def narrow(model, **sizes: int):
@@ -58,27 +56,19 @@ def narrow(model, **sizes: int):
 
     Kept are those whose incoming and outgoing weights have the largest product of norms.
 
-    Raises: ValueError for a size that is larger, or that the network does not have.
-    Source: Li 2017 (Pruning filters for efficient conv nets), section 3, which takes the incoming
-    weights alone.
+    Source: Li 2017 (Pruning filters for efficient conv nets), section 3, for incoming weights.
     """
     shape = _resized(model, sizes, smaller=True)
 
     def chosen(group, n):
-        return _unit_norms(model, group).topk(n).indices.sort().values
+        squares = torch.zeros(2, group.n)  # of the weights that make each unit, and that read it
+        for site in group.sites:
+            entries = model.get_parameter(site.name).detach().cpu().transpose(0, int(site.reads))
+            each = entries.reshape(len(entries), -1).square().sum(1)
+            squares[int(site.reads)] += each.view(site.sections, group.n, site.block).sum((0, 2))
+        return squares.prod(0).sqrt().topk(n).indices.sort().values
 
-    return _taken(model, shape, sizes, chosen).build(model)
-
-
-def _unit_norms(model, group) -> torch.Tensor:
-    """For each unit, the norm of the weights that make it times that of those that read it."""
-    parameters = dict(model.named_parameters())
-    squares = {False: torch.zeros(group.n), True: torch.zeros(group.n)}
-    for site in group.sites:
-        entries = parameters[site.name].detach().cpu().transpose(0, site.dim)
-        each = entries.reshape(len(entries), -1).square().sum(1)
-        squares[site.reads] += each.view(site.sections, group.n, site.block).sum((0, 2))
-    return (squares[False] * squares[True]).sqrt()
+    return build(model, shape, _taken(model, sizes, chosen))
 
 
 def _resized(model, sizes, smaller):
@@ -87,11 +77,13 @@ def _resized(model, sizes, smaller):
     if not sizes:
         check.refuse("sizes", sizes, f"at least one of {', '.join(known)}", "as in width=64")
     for name, n in sizes.items():
-        remedy = "heads that share keys and values stay; change d_ff" if name == "n_head" else ""
-        check.one_of("size", name, tuple(known), remedy)
-        bounds = {"low": 1, "high": known[name]} if smaller else {"low": known[name]}
-        remedy = "widen makes it larger" if smaller else "narrow makes it smaller"
-        check.integer(name, n, **bounds, remedy=remedy)
+        check.one_of(
+            "size", name, tuple(known), "heads that share keys and values stay as they are"
+        )
+        if smaller:
+            check.integer(name, n, 1, known[name], "widen makes it larger")
+        else:
+            check.integer(name, n, known[name], remedy="narrow makes it smaller")
     if "n_head" in sizes:  # the default head size would change with the number of heads
         kv = None if model.shape.n_kv_head is None else sizes["n_head"]
         sizes = {**sizes, "head_dim": model.shape.head_size, "n_kv_head": kv}
@@ -100,8 +92,8 @@ def _resized(model, sizes, smaller):
     return replace(model.shape, **sizes)
 
 
-def _taken(model, shape, sizes, chosen, fresh=False) -> Plan:
-    """The plan in which each group that changes keeps the units that `chosen(group, n)` names.
+def _taken(model, sizes, chosen, fresh=False) -> dict[str, Piece]:
+    """The pieces where each group that changes keeps the units that `chosen(group, n)` names.
 
     With `fresh`, those behind the old ones have a share of nothing.
     """
@@ -115,15 +107,12 @@ def _taken(model, shape, sizes, chosen, fresh=False) -> Plan:
             share = (torch.arange(len(units)) < group.n).float()
         for name, take in group.takes(units, share):
             takes[name].append(take)
-    return Plan(shape, {name: Piece(name, tuple(found)) for name, found in takes.items()})
+    return {name: Piece(name, tuple(found)) for name, found in takes.items()}
 
 
 def _uneven(weight, take, noise, generator):
     """The weights with parts of unequal size, whose sum over the copies of a unit stays."""
-    extra = noise * torch.randn(weight.shape, generator=generator).to(weight)
-    entries, share = take.entries.to(weight.device), take.share.to(weight)
-    moved = extra.transpose(0, take.dim)
-    sums = torch.zeros(int(entries.max()) + 1, *moved.shape[1:]).to(weight)
-    sums.index_add_(0, entries, moved)
-    middle = sums[entries] * share.view(-1, *[1] * (weight.dim() - 1))
-    return weight * (1 + (moved - middle).transpose(0, take.dim))
+    moved = noise * torch.randn(weight.shape, generator=generator).to(weight)
+    entries = take.entries.to(weight.device)
+    sums = torch.zeros_like(moved).index_add_(1, entries, moved)
+    return weight * (1 + (moved - sums[:, entries] * take.shares(weight)))

@@ -44,7 +44,7 @@ def train_flops(model: nn.Module, samples: int) -> int:
     """
     check.integer("samples", samples)
     if hasattr(model.shape, "training_flops"):  # a tail, which knows its own
-        return model.shape.train_flops(samples)
+        return samples * model.shape.training_flops
     return samples * counted_flops(model, one_sample(model.shape), training=True)
 
 

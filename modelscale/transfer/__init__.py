@@ -3,11 +3,4 @@
 from .lora import add_lora, merge
 from .stages import adapt, features, freeze, stages
 
-__all__ = [
-    "adapt",
-    "add_lora",
-    "features",
-    "freeze",
-    "merge",
-    "stages",
-]
+__all__ = ["adapt", "add_lora", "features", "freeze", "merge", "stages"]

@@ -15,21 +15,20 @@ from .stages import freeze, stages
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-def add_lora(model: nn.Module, rank: int, alpha: float | None = None, seed: int = 0) -> nn.Module:
+def add_lora(model: nn.Module, rank: int, seed: int = 0) -> nn.Module:
     """A copy of `model` with adapters, everything else frozen but a classifier's head.
 
-    Each linear map and convolution but the head gets one. `alpha` is as large as `rank` if not
-    given. The head of a GPT stays frozen: its task has not changed.
+    Each linear map and convolution but the head gets one. The head of a GPT stays frozen: its task
+    has not changed.
 
-    Raises: ValueError for a network that is adapted already.
     Source: Hu 2021, section 4.
     """
     adapted = freeze(copy.deepcopy(model), 0).requires_grad_(False)  # refuses an adapted one
     generator = torch.Generator().manual_seed(check.integer("seed", seed, low=0))
-    alpha, head = rank if alpha is None else alpha, stages(model)[-1]
+    head = stages(model)[-1]
     for name, layer in list(adapted.named_modules()):
         if isinstance(layer, LAYERS) and name != head:
-            adapted.set_submodule(name, _LoRA(layer, rank, alpha, generator), strict=True)
+            adapted.set_submodule(name, _LoRA(layer, rank, generator), strict=True)
     if hasattr(model.shape, "n_out"):
         adapted.get_submodule(head).requires_grad_(True)
     return adapted
@@ -42,8 +41,7 @@ def merge(model: nn.Module) -> nn.Module:
     """
     merged = copy.deepcopy(model)
     adapters = {name: part for name, part in merged.named_modules() if isinstance(part, _LoRA)}
-    if not adapters:
-        raise ValueError("model has no adapters: there must be at least 1. Call add_lora first.")
+    check.integer("adapters of the model", len(adapters), remedy="call add_lora first")
     with torch.no_grad():
         for name, adapter in adapters.items():
             adapter.layer.weight += adapter.delta()
@@ -52,7 +50,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 class _LoRA(nn.Module):
-    """W x + (alpha / rank) B A x around a linear map or a convolution; W is frozen.
+    """W x + B A x around a linear map or a convolution; W is frozen, alpha as large as the rank.
 
     B starts at zero, so the network starts as it was; A is drawn from a normal distribution
     (the paper gives no scale: 1 / sqrt(fan_in) here, so that signals keep their size). Beside a
@@ -61,29 +59,26 @@ class _LoRA(nn.Module):
     Source: Hu 2021, section 4.1 and equation 3.
     """
 
-    def __init__(self, layer: nn.Module, rank: int, alpha: float, generator=None):
+    def __init__(self, layer: nn.Module, rank: int, generator):
         super().__init__()
         n_out, fan_in = layer.weight.flatten(1).shape
         remedy = f"a layer maps {fan_in} numbers to {n_out}; lower the rank"
         check.integer("rank", rank, 1, min(n_out, fan_in), remedy)
         self.layer = layer.requires_grad_(False)
-        self.scale = check.number("alpha", alpha) / rank
         like = {"dtype": layer.weight.dtype, "device": layer.weight.device}
         first = torch.randn(rank, *layer.weight.shape[1:], generator=generator) / fan_in**0.5
         self.A = nn.Parameter(first.to(**like))
         self.B = nn.Parameter(torch.zeros(n_out, rank, *[1] * (layer.weight.dim() - 2), **like))
 
     def forward(self, x):
-        return self.layer(x) + self.scale * self._low(x)
-
-    def _low(self, x):
-        """B A x: (B, ..., fan_in) -> (B, ..., n_out), or the same with channels."""
         if isinstance(self.layer, nn.Linear):
-            return F.linear(F.linear(x, self.A), self.B)
-        conv = F.conv1d if isinstance(self.layer, nn.Conv1d) else F.conv2d
-        return conv(conv(x, self.A, None, self.layer.stride, self.layer.padding), self.B)
+            change = F.linear(F.linear(x, self.A), self.B)
+        else:
+            conv = F.conv1d if isinstance(self.layer, nn.Conv1d) else F.conv2d
+            low = conv(x, self.A, None, self.layer.stride, self.layer.padding)
+            change = conv(low, self.B)
+        return self.layer(x) + change
 
     def delta(self) -> torch.Tensor:
         """What merging adds to W, in W's shape."""
-        change = self.scale * self.B.flatten(1) @ self.A.flatten(1)  # (out, r) (r, fan_in)
-        return change.view_as(self.layer.weight)
+        return (self.B.flatten(1) @ self.A.flatten(1)).view_as(self.layer.weight)

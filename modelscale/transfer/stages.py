@@ -31,10 +31,11 @@ def adapt(model: nn.Module, n_out: int, seed: int = 0, keep: bool = False) -> nn
 
     With `keep` the head goes on knowing the old classes, and only the further ones are drawn.
     All of the copy is trained, whatever was frozen in `model`.
-
-    Raises: ValueError for a GPT, an adapted network, or fewer classes than two or than are kept.
     """
-    _classifier(model)
+    if not hasattr(model.shape, "n_out"):
+        remedy = "a GPT keeps its head: fine-tune it as it is, or with add_lora"
+        check.refuse("model", type(model).__name__, "a classifier, an MLP or a conv net", remedy)
+    _refuse_adapters(model)
     known = model.shape.n_out if keep else 0
     check.integer("n_out", n_out, max(2, known), remedy=f"the model knows {known}" if keep else "")
     adapted = models.build(replace(model.shape, n_out=n_out), seed)
@@ -52,10 +53,9 @@ def freeze(model: nn.Module, n: int) -> nn.Module:
     0 is full fine-tuning; `len(stages(model)) - 1` leaves the head alone, a linear probe. `fit` and
     `fit_many` leave frozen parameters as they are, bit by bit, weight decay included.
 
-    Raises: ValueError for an adapted network, or if no parameter would be left to train.
     Source: Yosinski 2014, section 2 (frozen and fine-tuned layers).
     """
-    _plain(model)
+    _refuse_adapters(model)
     names = stages(model)
     check.integer("n", n, 0, len(names) - 1, "the head, the last stage, must learn the new task")
     model.requires_grad_(True)
@@ -70,26 +70,31 @@ def freeze(model: nn.Module, n: int) -> nn.Module:
 
 
 def features(model: nn.Module, n: int, data: Dataset) -> tuple[nn.Module, Dataset]:
-    """(tail, features): the stages of `model` behind its first `n`, and `data` as those n give it.
+    """(tail, features): the stages of a conv net behind its first `n`, and `data` as those give it.
 
     What is frozen gives the same in every epoch, so it is computed once. The tail is no copy: to
     train it on the features is to train `model` with `n` frozen stages, as it is from here on.
-
-    Raises: ValueError for a GPT, whose text is drawn anew in every step, or an adapted network.
     """
-    check.integer("n", n, 1, len(stages(_classifier(model))) - 1, "the head must learn")
-    steps = _steps(freeze(model, n))
-    frozen, tail = nn.Sequential(*steps[:n]), nn.Sequential(*steps[n:])
+    if not isinstance(model, models.ConvNet | models.ConvNet2d):
+        check.refuse("model", type(model).__name__, "a conv net", "freeze any other, and train it")
+    check.integer("n", n, 1, len(model.convs), "the head must learn")
+    freeze(model, n)
+    pooled = [nn.MaxPool2d(2)] if isinstance(model, models.ConvNet2d) else []
+    parts = [nn.Sequential(conv, *pooled, nn.ReLU()) for conv in model.convs]
+    if isinstance(model, models.ConvNet):
+        parts[0].insert(0, nn.Unflatten(1, (1, -1)))  # (B, n_in) -> (B, 1, n_in)
+    frozen, tail = nn.Sequential(*parts[:n]), nn.Sequential(*parts[n:], nn.Flatten(), model.head)
     device = next(model.parameters()).device
-    with torch.no_grad():
-        parts = {
-            name: torch.cat([frozen(x.to(device)).to(x.device) for x in whole.split(CHUNK)])
-            for name, whole in (("x_train", data.x_train), ("x_test", data.x_test))
-        }
-        x = frozen(models.one_sample(model.shape).to(device))
+
+    @torch.no_grad()
+    def seen(whole):
+        return torch.cat([frozen(x.to(device)).to(x.device) for x in whole.split(CHUNK)])
+
+    x = seen(models.one_sample(model.shape)).to(device)
     flops = (models.counted_flops(tail, x, training) for training in (False, True))
     tail.shape = _TailShape(*flops)
-    return tail, replace(data, **parts, name=f"features of {data.name}")
+    given = {"x_train": seen(data.x_train), "x_test": seen(data.x_test)}
+    return tail, replace(data, **given, name=f"features of {data.name}")
 
 
 @dataclass(frozen=True)
@@ -103,39 +108,7 @@ class _TailShape:
         """FLOPs of the tail alone for `batch` samples, forward or a whole training step."""
         return batch * (self.training_flops if training else self.forward_flops)
 
-    def train_flops(self, samples: int) -> int:
-        """FLOPs of training the tail on `samples` samples, their features not counted."""
-        return self.matmul_flops(samples, training=True)
 
-
-def _steps(model):
-    """Each stage as one module, with what the network's forward pass does around it."""
-    if isinstance(model, models.MLP):
-        return [*(nn.Sequential(p, nn.ReLU()) for p in model.layers[:-1]), model.layers[-1]]
-    if isinstance(model, models.ResidualMLP):
-        return [model.stem, *model.blocks, nn.Sequential(model.norm, nn.ReLU()), model.head]
-    pooled = [nn.MaxPool2d(2)] if isinstance(model, models.ConvNet2d) else []
-    convs = [nn.Sequential(conv, *pooled, nn.ReLU()) for conv in model.convs]
-    if isinstance(model, models.ConvNet):
-        convs[0].insert(0, nn.Unflatten(1, (1, -1)))  # (B, n_in) -> (B, 1, n_in)
-    return [*convs, nn.Sequential(nn.Flatten(), model.head)]
-
-
-def _plain(model: nn.Module) -> nn.Module:
-    """`model`, where it has no adapters; a ValueError otherwise."""
-    # an adapter alone has a delta: `lora` imports this module
-    if any(hasattr(part, "delta") for part in model.modules()):
-        raise ValueError(
-            "model has LoRA adapters: it must be a plain network here. Call merge(model) first."
-        )
-    return model
-
-
-def _classifier(model: nn.Module) -> nn.Module:
-    """`model`, where it is a plain network with an output a class; a ValueError otherwise."""
-    if not hasattr(model.shape, "n_out"):
-        raise ValueError(
-            f"model is a {type(model).__name__}: it must be a classifier, an MLP or a conv net. A"
-            " GPT keeps its head: fine-tune it as it is, or with add_lora."
-        )
-    return _plain(model)
+def _refuse_adapters(model):
+    if any(hasattr(part, "delta") for part in model.modules()):  # an adapter alone has one
+        check.refuse("model", "with LoRA adapters", "a plain network", "call merge(model) first")

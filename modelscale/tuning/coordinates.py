@@ -3,7 +3,8 @@
 Source: Yang 2022 (Tensor Programs V), appendix D.1.
 """
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 from .. import check, models, train
 
 PROBES = 64  # samples (or windows of a text) that the activations are looked at on
-LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d)
+WATCHED = (nn.Linear, nn.Embedding, nn.Conv1d, models.Attention)
 LOGITS = "logits"  # how the names of attention logits end
 LARGEST_SLOPE = 0.3  # in powers of the width, of a layer that passes; a forgotten rule is 0.5 or 1
 
@@ -46,18 +47,14 @@ class Drift:
 
 
 def coordinate_check(
-    make: Callable, widths: Iterable[int], data, recipe, steps: int = 4, seeds=range(3)
+    make: Callable, widths: Sequence[int], data, recipe, steps: int = 4, seeds=range(3)
 ) -> list[dict]:
     """One row for each width, seed, layer and step: how much the layer's outputs have changed.
 
     `make(width, seed)` returns (model, lr_factors); lr_factors may be None. "change" is the mean of
     |output now - output before training| on the same samples, "size" the mean of |output now|.
     Attention logits count as a layer. The learning rate is `recipe.lr` from the first step on.
-
-    Raises: ValueError for fewer than two widths.
-    Source: Yang 2022, appendix D.1.
     """
-    widths = list(widths)
     check.integer("widths, to compare", len(set(widths)), 2)
     recipe = replace(recipe, steps=steps, records=steps, warmup=0.0, lr_schedule="none")
     return [
@@ -72,18 +69,16 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
     """The slope of log(change) over log(width) of each layer, medians of the seeds, at `step`.
 
     `step` defaults to the last. 0 is what muP asks for; 1 is a change that grows like the width.
-
-    Raises: ValueError for a step that is not in the table, or a table without steps.
     """
     steps = sorted({row["step"] for row in table} - {0})
     check.integer("steps after the first, in table", len(steps), remedy="train for one at least")
     step = check.one_of("step", steps[-1] if step is None else step, steps)
     slopes = {}
     for layer in dict.fromkeys(row["layer"] for row in table):
-        found = {}
+        found = defaultdict(list)
         for row in table:
             if (row["layer"], row["step"]) == (layer, step):
-                found.setdefault(row["width"], []).append(row["change"])
+                found[row["width"]].append(row["change"])
         with np.errstate(divide="ignore"):
             x, y = np.log(list(found)), np.log([np.median(changes) for changes in found.values()])
         if np.isfinite(y).all():
@@ -95,18 +90,18 @@ def drift(table: list[dict], step: int | None = None) -> Drift:
 
 def _watched(model, lr_factors, data, recipe, seed):
     """The rows of one training run."""
+    rows = []
     if hasattr(data, "batch"):  # a text
         probes, _ = data.batch(PROBES, model.shape.context, torch.Generator().manual_seed(0))
     else:
         probes = data.x_train[:PROBES]
-    probes, rows = probes.to(next(model.parameters()).device), []
+    probes = probes.to(next(model.parameters()).device)
     start = _outputs(model, probes)
 
     def look(step, _):
         for layer, now in _outputs(model, probes).items():
-            change, size = (now - start[layer]).abs().mean(), now.abs().mean()
-            row = {"layer": layer, "step": step, "change": float(change), "size": float(size)}
-            rows.append(row)
+            change, size = float((now - start[layer]).abs().mean()), float(now.abs().mean())
+            rows.append({"layer": layer, "step": step, "change": change, "size": size})
 
     look(0, None)
     train.fit(model, data, recipe, seed, look, lr_factors=lr_factors)
@@ -116,22 +111,19 @@ def _watched(model, lr_factors, data, recipe, seed):
 @torch.no_grad()
 def _outputs(model, x) -> dict[str, torch.Tensor]:
     """{layer: its output} for a batch, in the order in which they run, caught by hooks."""
-    found, hooks = {}, []
-    for name, module in model.named_modules():
-        if isinstance(module, LAYERS):
-            hooks.append(module.register_forward_hook(_keep(found, name)))
-        elif isinstance(module, models.Attention):
-            hooks.append(module.register_forward_hook(_keep(found, f"{name}.{LOGITS}", True)))
+    watched = {part: name for name, part in model.named_modules() if isinstance(part, WATCHED)}
+    found = {}
+
+    def keep(part, inputs, output):
+        if isinstance(part, models.Attention):
+            found[f"{watched[part]}.{LOGITS}"] = part.logits(*inputs)
+        else:
+            found[watched[part]] = output.clone()
+
+    hooks = [part.register_forward_hook(keep) for part in watched]
     try:
         model(x)
     finally:
         for hook in hooks:
             hook.remove()
     return found
-
-
-def _keep(found, name, logits=False):
-    def hook(module, inputs, output):
-        found[name] = module.logits(*inputs) if logits else output.clone()
-
-    return hook

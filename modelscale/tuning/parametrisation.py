@@ -4,7 +4,7 @@ Everything is relative to a base shape, at which muP and the standard parametris
 network. Source: Yang 2022 (Tensor Programs V, arXiv 2203.03466), table 3.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -16,19 +16,13 @@ WIDTHS = {  # the fields of a shape that muP may change; all others must be thos
     count.ConvNet: ("width",),
     count.Transformer: ("d_model", "n_head", "n_kv_head", "head_dim", "d_ff"),
 }
-ROLES = {  # of a matrix, by which fan grows with the width: (fan_in, fan_out)
-    (False, True): "input",
-    (True, True): "hidden",
-    (True, False): "output",
-}
+# of a matrix, by which fan grows with the width: (fan_in, fan_out)
+ROLES = {(False, True): "input", (True, True): "hidden", (True, False): "output"}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What muP asks of one parameter, relative to the base network.
-
-    `std`, `adamw` and `sgd` multiply the initial standard deviation and the learning rates.
-    """
+    """What muP multiplies numbers of one parameter by, relative to the base network."""
 
     role: str  # "input", "hidden" or "output" weights; "vector" for biases and norms
     fan_in: float  # numbers that enter, over those at the base; 1 for a vector
@@ -46,11 +40,8 @@ class Rule:
 
     @property
     def sgd(self) -> float:
-        """Learning rate under SGD: fan_out of inputs and vectors, 1 / fan_in of outputs, else 1.
-
-        As one form, which also holds where the two fans grow differently: fan_out / fan_in.
-        """
-        return self.fan_out / self.fan_in
+        """Learning rate under SGD: fan_out of inputs and vectors, 1 / fan_in of outputs, else 1."""
+        return self.fan_out / self.fan_in  # so also where the two fans grow differently
 
 
 def mup(shape, base, seed: int = 0) -> nn.Module:
@@ -59,7 +50,6 @@ def mup(shape, base, seed: int = 0) -> nn.Module:
     Attention logits are q . k / Q instead of q . k / sqrt(Q), Q numbers a head, and equal to them
     at the base. Train it with `lr_factors`.
 
-    Raises: ValueError for two shapes that differ in more than width, or tied embeddings.
     Source: Yang 2022, table 3; attention: definition 4.1.
     """
     asked = rules(shape, base)
@@ -77,34 +67,35 @@ def mup(shape, base, seed: int = 0) -> nn.Module:
 
 
 def lr_factors(shape, base, optimizer: str = "adamw") -> dict[str, float]:
-    """What muP multiplies the learning rate of each parameter by, for `fit` and `fit_many`.
-
-    Source: Yang 2022, table 3.
-    """
+    """What muP multiplies the learning rate of each parameter by, for `fit` and `fit_many`."""
     check.one_of("optimizer", optimizer, ("adamw", "sgd"))
     return {name: getattr(rule, optimizer) for name, rule in rules(shape, base).items()}
 
 
 def rules(shape, base) -> dict[str, Rule]:
     """The `Rule` of each parameter of the network of this shape, by name."""
-    _check(shape, base)
+    if type(shape) not in WIDTHS or type(base) is not type(shape):
+        kinds = " or ".join(f"count.{kind.__name__}" for kind in WIDTHS)
+        check.refuse("shape, base", (shape, base), f"both a {kinds}", "replace the width alone")
+    widths = WIDTHS[type(shape)]
+    alike = replace(shape, **{name: getattr(base, name) for name in widths})
+    check.one_of("base", base, (alike,), f"muP scales widths alone ({', '.join(widths)})")
+    remedy = "input and output weights follow two rules, so they must be two matrices"
+    check.one_of("tied", getattr(shape, "tied", False), (False,), remedy)
     here, small, wider = (_fans(s) for s in (shape, base, _twice_as_wide(base)))
     found = {}
     for name, (fan_in, fan_out) in here.items():
-        grows = (wider[name][0] > small[name][0], wider[name][1] > small[name][1])
+        base_in, base_out = small[name]
+        grows = (wider[name][0] > base_in, wider[name][1] > base_out)
         role = ROLES[grows] if fan_in else "vector"
-        more_in = fan_in / small[name][0] if fan_in else 1.0
-        found[name] = Rule(role, more_in, fan_out / small[name][1])
+        found[name] = Rule(role, fan_in / base_in if fan_in else 1.0, fan_out / base_out)
     return found
 
 
 def _fans(shape):
-    """{name: (numbers that enter, numbers that come out)}; a vector meets its numbers one by one.
-
-    A vector's fan_in is given as 0. Built on torch's meta device: shapes without numbers.
-    """
+    """{name: (numbers that enter, numbers that come out)}; none enter a vector."""
     fans = {}
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes without numbers
         model = models.build(shape)
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(path, recurse=False):
@@ -118,19 +109,5 @@ def _fans(shape):
 
 
 def _twice_as_wide(shape):
-    sizes = {name: getattr(shape, name) for name in WIDTHS[type(shape)]}
-    grown = {n: 2 * v for n, v in sizes.items() if v and n not in ("n_head", "n_kv_head")}
-    return replace(shape, **grown)
-
-
-def _check(shape, base):
-    if type(shape) not in WIDTHS or type(base) is not type(shape):
-        kinds = " or ".join(f"count.{kind.__name__}" for kind in WIDTHS)
-        check.refuse("shape, base", (shape, base), f"both a {kinds}", "replace the width alone")
-    widths = WIDTHS[type(shape)]
-    for name in (field.name for field in fields(shape) if field.name not in widths):
-        remedy = f"muP scales widths alone ({', '.join(widths)})"
-        check.one_of(f"base.{name}", getattr(base, name), (getattr(shape, name),), remedy)
-    if getattr(shape, "tied", False):
-        remedy = "input and output weights follow two rules, so they must be two matrices"
-        check.refuse("tied", True, "False", remedy)
+    names = [n for n in WIDTHS[type(shape)] if n not in ("n_head", "n_kv_head")]
+    return replace(shape, **{n: 2 * getattr(shape, n) for n in names if getattr(shape, n)})

@@ -104,20 +104,21 @@ def test_the_saved_file_keeps_the_pictures(open_nb):
     assert texts[0] == texts[1]
 
 
-def test_stop_ends_a_run_and_leaves_its_picture(open_nb):
-    """The cell after it runs as usual."""
+@pytest.mark.parametrize("way", ["Stop", "interrupt"])
+def test_a_run_is_stopped_and_leaves_its_picture(open_nb, way):
+    """There is no traceback, so the cell after it runs as usual."""
     notebook = open_nb(LIVE.format(last=0), AFTER)
-    page, button = start(notebook)
-    button.click()
-    ended_with_a_picture(notebook, page)
-
-
-def test_the_interrupt_button_works_like_stop(open_nb):
-    """No traceback, so the cells behind it run as well."""
-    notebook = open_nb(LIVE.format(last=0), AFTER)
-    page, _ = start(notebook)
-    page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
-    ended_with_a_picture(notebook, page)
+    page, stop = start(notebook)
+    interrupt = page.locator('[data-command="notebook:interrupt-kernel"]').first
+    (stop if way == "Stop" else interrupt).click()
+    page.get_by_role("status").get_by_text("stopped at step").wait_for(timeout=10_000)
+    page.locator(".jp-OutputArea-output pre").get_by_text("stopped True").wait_for()
+    page.get_by_role("img", name="Training: stopped at step").wait_for()
+    assert stop.is_disabled()
+    assert notebook.errors() == []
+    saved = notebook.save().cells[0].outputs[-1].data["image/png"]
+    shown = notebook.picture().removeprefix("data:image/png;base64,")
+    assert base64.b64decode(saved) == base64.b64decode(shown)  # the last, not the first
 
 
 def says(page, width):
@@ -135,14 +136,3 @@ def start(notebook):
     page.get_by_text("%, step").wait_for()
     notebook.wait_for_new_picture(notebook.picture())
     return page, button
-
-
-def ended_with_a_picture(notebook, page):
-    page.get_by_role("status").get_by_text("stopped at step").wait_for(timeout=10_000)
-    page.locator(".jp-OutputArea-output pre").get_by_text("stopped True").wait_for()
-    page.get_by_role("img", name="Training: stopped at step").wait_for()
-    assert page.get_by_role("button", name="Stop").is_disabled()
-    assert notebook.errors() == []
-    saved = notebook.save().cells[0].outputs[-1].data["image/png"]
-    shown = notebook.picture().removeprefix("data:image/png;base64,")
-    assert base64.b64decode(saved) == base64.b64decode(shown)  # the last, not the first
