@@ -139,37 +139,12 @@ def peft_twin(shape, rank=3):
     return ours, theirs, list(adapters)
 
 
-def parts_of(ours, theirs, names):
-    """Pairs (our parameter, theirs) of every adapter."""
-    for name in names:
-        mine, other = ours.get_submodule(name), theirs.model.get_submodule(name)
-        yield mine.A, other.lora_A["default"].weight
-        yield mine.B, other.lora_B["default"].weight
-
-
 @pytest.mark.parametrize("name", ["MLP", "ConvNet2d", "GPT"])
-def test_peft_gives_the_same_outputs_gradients_and_merged_weights(name, monkeypatch):
+def test_peft_gives_the_same_outputs_five_steps_and_merged_weights(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     ours, theirs, names = peft_twin(KINDS[name])
-    x = inputs(KINDS[name])
+    start, x = weights(ours), inputs(KINDS[name])
     torch.testing.assert_close(ours(x), theirs(x), atol=1e-6, rtol=1e-5)
-    for model in (ours, theirs):
-        model(x).square().mean().backward()
-    for mine, other in parts_of(ours, theirs, names):
-        assert mine.grad.abs().max() > 0
-        torch.testing.assert_close(mine.grad, other.grad, atol=1e-6, rtol=1e-4)
-    merged, other = transfer.merge(ours), theirs.merge_and_unload()
-    for adapted in names:
-        expected = other.get_submodule(adapted).weight
-        torch.testing.assert_close(merged.get_submodule(adapted).weight, expected)
-
-
-@pytest.mark.parametrize("name", ["MLP", "GPT"])
-def test_peft_takes_the_same_five_steps(name, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    ours, theirs, names = peft_twin(KINDS[name])
-    start = [mine.detach().clone() for mine, _ in parts_of(ours, theirs, names)]
-    x = inputs(KINDS[name])
     for model in (ours, theirs):
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
         for _ in range(5):
@@ -177,6 +152,13 @@ def test_peft_takes_the_same_five_steps(name, monkeypatch):
             logits = model(x)
             train.loop._cross_entropy(logits, torch.zeros(logits.shape[:-1]).long()).backward()
             optimizer.step()
-    for (mine, other), before in zip(parts_of(ours, theirs, names), start, strict=True):
-        assert not torch.allclose(mine, before)
-        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-4)
+    for adapted in names:
+        mine, other = ours.get_submodule(adapted), theirs.model.get_submodule(adapted)
+        for part in "AB":
+            assert not torch.allclose(getattr(mine, part), start[f"{adapted}.{part}"])
+            expected = getattr(other, f"lora_{part}")["default"].weight
+            torch.testing.assert_close(getattr(mine, part), expected, atol=1e-6, rtol=1e-4)
+    merged, other = transfer.merge(ours), theirs.merge_and_unload()
+    for adapted in names:
+        expected = other.get_submodule(adapted).weight
+        torch.testing.assert_close(merged.get_submodule(adapted).weight, expected)

@@ -5,6 +5,7 @@ Each rule is read off the table in the paper; a forgotten one is found by the co
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ INPUT = ("layers.0.weight", "stem.weight", "convs.0.weight", "embed.weight", "po
 OUTPUT = ("layers.3.weight", "head.weight")
 OUTPUT_BIAS = ("layers.3.bias", "head.bias")  # as long as there are classes: its fan_out is fixed
 TASK = data.signals(1000, 200)
-ONES = dict.fromkeys(tuning.lr_factors(MLP, MLP), 1.0)
+NO_STEP = tuning.lr_factors(MLP, MLP) | {"layers.0.bias": 0.0}
 RECIPE = Recipe(batch_size=32, lr=1e-2, weight_decay=0.0, clip=math.inf)
 
 
@@ -182,15 +183,18 @@ def test_the_table_has_a_row_for_each_width_seed_layer_and_step():
         assert (row["change"] == 0) == (row["step"] == 0) and row["size"] > 0
 
 
+def table_of(changes):
+    """A table in which each layer changes as its function of width, seed and step says."""
+    return [
+        {"width": w, "seed": s, "layer": name, "step": t, "change": change(w, s, t), "size": 1.0}
+        for w, s, t in product((8, 64, 512), range(3), range(3))
+        for name, change in changes.items()
+    ]
+
+
 def test_the_slope_of_a_power_of_the_width_is_its_exponent():
     powers = {"a": 1.0, "b": -0.5, "c.logits": -0.5, "d": 0.1}
-    table = [
-        {"width": w, "seed": s, "layer": n, "step": t, "change": (1 + s) * t * w**p, "size": 1.0}
-        for w in (8, 64, 512)
-        for s in range(3)
-        for n, p in powers.items()
-        for t in range(3)
-    ]
+    table = table_of({n: lambda w, s, t, p=p: (1 + s) * t * w**p for n, p in powers.items()})
     found = tuning.drift(table, step=1)
     assert found.slopes == pytest.approx(powers)
     assert (found.blown_up, found.frozen, found.passed) == (["a"], ["b"], False)
@@ -201,12 +205,7 @@ def test_the_slope_of_a_power_of_the_width_is_its_exponent():
 
 def test_what_diverged_has_blown_up_and_what_never_moved_is_frozen():
     changes = {"diverged": math.nan, "infinite": math.inf, "still": 0.0, "steady": 1.0}
-    table = [
-        {"width": w, "seed": 0, "layer": layer, "step": 1, "change": change, "size": 1.0}
-        for w in (8, 64)
-        for layer, change in changes.items()
-    ]
-    found = tuning.drift(table)
+    found = tuning.drift(table_of({name: lambda *_, c=c: c for name, c in changes.items()}))
     assert not found.passed
     assert (found.blown_up, found.frozen) == (["diverged", "infinite"], ["still"])
 
@@ -241,20 +240,11 @@ def test_diverged_runs_are_infinitely_bad():
         (lambda: tuning.lr_factors(MLP, MLP, "adam"), "optimizer='adam'.*adamw"),
         (lambda: tuning.best_lr([1, 2], [1, 2]), "at least three rising"),
         (lambda: tuning.best_lr([1, 4, 2], [1, 2, 3]), "at least three rising"),
-        (
-            lambda: tuning.best_lr([1, 2, 4], [1, 2, 3]),
-            "the best lr='1'.*the smallest.*smaller rates",
-        ),
-        (
-            lambda: tuning.best_lr([1, 2, 4], [3, 2, 1]),
-            "the best lr='4'.*the largest.*larger rates",
-        ),
+        (lambda: tuning.best_lr([1, 2, 4], [1, 2, 3]), "lr='1'.*the smallest.*smaller rates"),
+        (lambda: tuning.best_lr([1, 2, 4], [3, 2, 1]), "lr='4'.*the largest.*larger rates"),
         (lambda: tuning.coordinate_check(None, [8, 8], TASK, RECIPE), "widths, to compare=1"),
         (lambda: fit(models.build(MLP), TASK, lr_factors={"head": 1.0}), "lr_factors.*layers.0"),
-        (
-            lambda: fit(models.build(MLP), TASK, lr_factors=ONES | {"layers.1.bias": 0.0}),
-            "bias'.=0",
-        ),
+        (lambda: fit(models.build(MLP), TASK, lr_factors=NO_STEP), "layers.0.bias'.=0"),
         (lambda: tuning.best_lr([0.0, 0.1, 0.2], [3.0, 1.0, 2.0]), "above 0"),
         (lambda: tuning.drift([]), "steps after the first"),
     ],
