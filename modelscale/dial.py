@@ -1,9 +1,7 @@
 """The one dial of the course: size of the experiments, device, seed, and one thread a process.
 
 Torch gets one intra-op thread: with two, on a busy two-core machine, small networks train many
-times slower. Linux's allocator is asked to keep freed memory,
-since training frees and wants the same arrays at every step. Importing sets none of it: `start`
-does, `settle` for scripts, and each rank for itself.
+times slower. Importing sets nothing: `start` does, `settle` for scripts, and each rank for itself.
 """
 
 import ctypes
@@ -13,7 +11,7 @@ import os
 import platform
 import signal
 import threading
-import time
+import timeit
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -102,14 +100,10 @@ def _import_whole(name: str) -> None:
 
 def describe_machine() -> str:
     """One line: processor, cores, memory, operating system, torch and GPU, where there is one."""
-    parts = [f"{_processor()}, {os.cpu_count()} cores"]
-    if memory_bytes := _memory_bytes():
-        parts[0] += f", {memory_bytes / 1e9:.0f} GB"
+    cores = f"{_processor()}, {os.cpu_count()} cores{_memory()}"
     versions = f"Python {platform.python_version()}", f"torch {torch.__version__}"
-    parts += [platform.system(), *versions]
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name())
-    return "; ".join(parts)
+    gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    return "; ".join([cores, platform.system(), *versions, *gpu])
 
 
 def probe_s(rounds: int = 5) -> float:
@@ -117,16 +111,13 @@ def probe_s(rounds: int = 5) -> float:
 
     It is mostly the cost of starting operations, as in the notebooks themselves.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(64, 64, generator=generator)
-    w = torch.randn(64, 64, generator=generator, requires_grad=True)
-    fastest = float("inf")
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        for _ in range(100):
-            torch.autograd.grad((x @ w).relu_().square().mean(), w)
-        fastest = min(fastest, time.perf_counter() - begin)
-    return fastest
+    x, w = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    w.requires_grad_()
+
+    def work():
+        torch.autograd.grad((x @ w).relu_().square().mean(), w)
+
+    return min(timeit.repeat(work, number=100, repeat=rounds))
 
 
 def _runtimes():
@@ -189,8 +180,7 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def _memory_bytes():
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
+def _memory():
+    if not hasattr(os, "sysconf"):  # on Windows
+        return ""
+    return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"

@@ -12,7 +12,6 @@ import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import platformdirs
@@ -51,16 +50,10 @@ class Machine:
     operation_s: float  # seconds that one operation of a training step costs at the least
     step_s: float  # seconds that a step costs besides: loop, loss, optimizer
 
-    @property
-    def overlaps(self) -> bool:
-        """Whether operations are started while earlier ones still work: on a GPU, by the CPU."""
-        return self.device.startswith("cuda")
-
     def flops_per_s(self, m: float, k: float, n: float, dtype: str = "float32") -> float:
         """The matrix FLOP/s of an m x k x n product, read off at the cube with as many FLOPs."""
-        known = tuple(self.product_flops_per_s)
-        table = self.product_flops_per_s[check.one_of("dtype", dtype, known)]
-        return _interpolate(table, (m * k * n) ** (1 / 3))
+        check.one_of("dtype", dtype, tuple(self.product_flops_per_s))
+        return _interpolate(self.product_flops_per_s[dtype], (m * k * n) ** (1 / 3))
 
     def bytes_per_s(self, moved: float) -> float:
         """The bytes/s of an operation that moves this many bytes: caches are faster than memory."""
@@ -99,7 +92,7 @@ def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32
         moving_s=sum(moving for computing, moving in times if computing <= moving),
         starting_s=sum(op.calls for op in operations) * machine.operation_s + machine.step_s,
         flops=sum(op.flops for op in operations),
-        overlaps=machine.overlaps,
+        overlaps=machine.device.startswith("cuda"),
     )
 
 
@@ -128,8 +121,7 @@ def load(device="cpu", refresh=False, path=None) -> Machine:
 
 def product_rate(n: int, dtype: str, device="cpu", seconds=0.1) -> float:
     """The FLOP/s of n x n matrix products in `dtype`: 2 n^3 over the median time."""
-    generator = torch.Generator().manual_seed(0)
-    a = torch.randn(n, n, generator=generator).to(device, DTYPES[dtype])
+    a = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).to(device, DTYPES[dtype])
     return 2 * n**3 / thread_s(lambda: a @ a, device, seconds)
 
 
@@ -199,6 +191,6 @@ def _overheads(device, seconds):
     rounds = [  # in turn, so that a slow moment of the machine meets both
         [step_s(shape, 8, device, seconds / 10) for shape in (shallow, deep)] for _ in range(5)
     ]
-    quick, slow = (median(times) for times in zip(*rounds, strict=True))
+    quick, slow = np.median(rounds, axis=0).tolist()
     operation_s = (slow - quick) / (many - few)
     return operation_s, max(quick - few * operation_s, 0.0)

@@ -27,11 +27,9 @@ def state_bytes(
     """
     devices = check.integer("data_parallel", data_parallel)
     stage = check.integer("zero_stage", zero_stage, low=0, high=3)
-    weights, gradients, optimizer = STATE_BYTES[check.one_of("precision", precision, STATE_BYTES)]
-    weights /= devices if stage >= 3 else 1
-    gradients /= devices if stage >= 2 else 1
-    optimizer /= devices if stage >= 1 else 1
-    return check.number("n_params", n_params) * (weights + gradients + optimizer)
+    split = [devices if stage >= first else 1 for first in (3, 2, 1)]
+    states = zip(STATE_BYTES[check.one_of("precision", precision, STATE_BYTES)], split, strict=True)
+    return check.number("n_params", n_params) * sum(n_bytes / ranks for n_bytes, ranks in states)
 
 
 def activation_bytes(

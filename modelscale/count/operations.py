@@ -107,14 +107,12 @@ def _attention(shape, batch, size):
 def _linear(name, rows, n_in, n_out, size, calls=1, input_gradient=True):
     """A linear map forward, its weight gradient with the sum for the bias, its input gradient."""
     moved = size * (rows * n_in + n_in * n_out + rows * n_out)
-    ops = [
+    return [
         Operation(name, moved, (rows, n_in, n_out), calls=calls),
         Operation(name, moved, (n_in, rows, n_out), calls=calls),
         Operation(name, size * rows * n_out, calls=calls),
+        Operation(name, moved, (rows, n_out, n_in), calls=calls * input_gradient),
     ]
-    if input_gradient:
-        ops.append(Operation(name, moved, (rows, n_out, n_in), calls=calls))
-    return ops
 
 
 def _pass(name, forward_bytes, backward_bytes, calls=1):
@@ -122,5 +120,5 @@ def _pass(name, forward_bytes, backward_bytes, calls=1):
 
 
 def _loss(rows, classes, size):
-    """Log-softmax and its gradient; the choice of the labels is left out as too small."""
+    """Log-softmax and its gradient, without the choice of labels."""
     return _pass("loss", 2 * rows * classes * size, 3 * rows * classes * size)

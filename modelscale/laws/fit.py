@@ -55,7 +55,6 @@ def bootstrap(N, D, loss, n: int = 1000, seed: int = 0, groups=None) -> list[Los
     budget are no independent witnesses. How often its intervals hold the truth is in
     notebooks/results/law_coverage.json. `undetermined` is empty.
 
-    Raises: ValueError as `fit_loss_surface`.
     Source: Efron 1979 (the bootstrap of pairs).
     """
     points = _surface_points(N, D, loss)
@@ -73,12 +72,10 @@ def predict_interval(
     """(low, high): where y of one new run at `at` falls with probability `level`.
 
     Each of `n` laws is fitted to the fit's own values plus noise like that around it, and predicts
-    a run with such noise: so the interval holds what is not known of the law, and the noise of the
-    new run. It does not hold a law of another form beyond the points. How often it holds a run four
-    times larger is in notebooks/results/law_coverage.json.
+    a run with such noise. A law of another form beyond the points is not covered. How often it
+    holds a run four times larger is in notebooks/results/law_coverage.json.
 
     Shapes: at any -> two of the same.
-    Raises: ValueError as `fit_power_law`.
     Source: Efron 1979 (residuals, not points: no size is ever left out); Davison and Hinkley 1997,
     chapter 6 (prediction).
     """
