@@ -38,8 +38,7 @@ class Dial:
 
     def seeds(self, n: int) -> list[int]:
         """`n` different seeds, none shared with another base seed (up to 1,000 of them)."""
-        check.integer("n", n, high=1000)
-        return [1000 * self.seed + i for i in range(n)]
+        return [1000 * self.seed + i for i in range(check.integer("n", n, high=1000))]
 
 
 started: Dial | None = None  # the dial of this kernel, once `start` has made it
@@ -55,7 +54,11 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
     global started
     size = size or os.environ.get("MODELSCALE_SIZE") or "default"
     check.one_of("size", size, SIZES, "set it in the call or in MODELSCALE_SIZE")
-    seed = _seed() if seed is None else seed
+    if seed is None:
+        text = os.environ.get("MODELSCALE_SEED", "0")
+        if not text.isdecimal():
+            check.refuse("MODELSCALE_SEED", text, "a whole number of at least 0")
+        seed = int(text)
     started = dial = Dial(notebook, size, _device(size), check.integer("seed", seed, 0))
     settle()
     _use_style()
@@ -69,8 +72,8 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
 def settle() -> None:
     """Set torch to one intra-op thread, and let glibc keep freed blocks of up to 32 MB.
 
-    Otherwise each large array is given back to the system when freed, and every page of the next
-    one is fetched anew. Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
+    Otherwise every page of each new large array is fetched anew.
+    Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
     """
     torch.set_num_threads(1)
     if platform.libc_ver()[0] == "glibc":
@@ -141,13 +144,6 @@ def _expected_time(notebook, size, device):
 
 def _round(seconds):
     return f"{seconds:.0f}" if seconds < 30 else f"{5 * round(seconds / 5)}"
-
-
-def _seed():
-    text = os.environ.get("MODELSCALE_SEED", "0")
-    if not text.isdecimal():
-        check.refuse("MODELSCALE_SEED", text, "a whole number of at least 0")
-    return int(text)
 
 
 def _device(size):

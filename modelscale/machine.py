@@ -1,10 +1,9 @@
 """What this machine can do, measured, and the step times that follow from it.
 
-Three kinds of measurement make the model: matrix FLOP/s by size, memory bytes/s by size, and the
-seconds that starting an operation, and a step besides, take. A step then takes, for each of its
-operations, the longer of computing and moving (the roofline: Williams, Waterman and Patterson
-2009), plus the start. A GPU works while the CPU starts what comes next: there a step takes the
-longer of working and starting.
+Measured are matrix FLOP/s and memory bytes/s by size, and the seconds that starting an operation,
+and a step besides, take. A step then takes, for each operation, the longer of computing and moving
+(the roofline: Williams, Waterman and Patterson 2009), plus the start. A GPU works while the CPU
+starts what comes next: there a step takes the longer of working and starting.
 """
 
 import json

@@ -30,9 +30,8 @@ def tensor_parallel_bytes(
 ) -> float:
     """The bytes that each rank sends for ONE layer in the forward pass, and again in the backward.
 
-    Attention and the MLP each end in an all-reduce of (b, s, h). With sequence parallelism a
-    reduce-scatter and an all-gather take its place, which together send as much.
-
+    Attention and the MLP each end in an all-reduce of (b, s, h), or, with sequence parallelism, in
+    a reduce-scatter and an all-gather, which together send as much.
     Source: Shoeybi 2019 (Megatron-LM), section 3; Korthikanti 2022, section 4.2.2.
     """
     value_bytes = VALUE_BYTES[check.one_of("dtype", dtype, tuple(VALUE_BYTES))]

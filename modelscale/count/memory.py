@@ -66,11 +66,10 @@ def saved_bytes(
 ) -> int:
     """Bytes that our `models.GPT` saves for the backward pass, cross-entropy included.
 
-    All layers, embeddings, last norm, head and loss, each storage once, without the parameters;
-    fused attention, no dropout, weights and activations in `dtype`, "float32" or "bfloat16". RMS
-    norms are counted as the CPU computes them, in float32; a GPU's fused kernel saves less.
-    `recompute="full"` saves of each block its input alone; while one is computed again, all of
-    that block is there too.
+    Each storage counts once, parameters do not; fused attention, no dropout, weights and
+    activations in `dtype`, "float32" or "bfloat16". RMS norms are counted as the CPU computes them,
+    in float32; a GPU's fused kernel saves less. `recompute="full"` saves of each block its input
+    alone; while one is computed again, all of that block is there too.
     """
     check.one_of("recompute", recompute, ("none", "full"))
     size = VALUE_BYTES[check.one_of("dtype", dtype, tuple(VALUE_BYTES))]

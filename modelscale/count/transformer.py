@@ -114,11 +114,9 @@ class Transformer:
     ) -> int:
         """FLOPs of every matrix product for `tokens` tokens in sequences of `context`.
 
-        Routers and output head are included, embeddings are none, and attention counts as whole
-        squares, as in `torch.utils.flop_counter`. Forward pass; `training` adds twice as much for
-        the gradients of inputs and weights. `recompute` repeats in the backward pass nothing,
-        the attention products ("selective") or all of the layers ("full"), never the logits.
-
+        Attention counts as whole squares, as in `torch.utils.flop_counter`. `training` adds to the
+        forward pass twice as much for the gradients; `recompute` repeats in it nothing, the
+        attention products ("selective") or all of the layers ("full"), never the logits.
         Source: Narayanan 2021, appendix: 96 L h^2 + 16 L h T + 6 h V a token with "full".
         """
         n, length = check.integer("tokens", tokens), check.integer("context", context)

@@ -65,7 +65,11 @@ def signals(
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
     if check.number("label_noise", label_noise, above=False) >= 1:
         check.refuse("label_noise", label_noise, "a share of at least 0 and below 1")
-    make, n_classes = _Line(_checked(templates), _distorted_by(distortion)), len(templates)
+    for name, value in distortion.items():
+        check.one_of("distortion", name, tuple(DISTORTION))
+        check.number(name, value, above=False)
+    check.integer("max_shift", distortion.get("max_shift", 1), 1, LINE_POINTS)
+    make, n_classes = _Line(_checked(templates), DISTORTION | distortion), len(templates)
     scale, _ = drawn(4000, n_classes, 0, "calibrate", make)
     parts = []
     for n, name in ((n_train, "train"), (n_test, "test")):
@@ -119,14 +123,6 @@ def _checked(templates: np.ndarray) -> np.ndarray:
         allowed = f"(K, {TEMPLATE_POINTS}) finite numbers, a row for each of K > 1 classes"
         check.refuse("templates of shape", rows.shape, allowed)
     return rows
-
-
-def _distorted_by(changes: dict) -> dict:
-    for name, value in changes.items():
-        check.one_of("distortion", name, tuple(DISTORTION))
-        check.number(name, value, above=False)
-    check.integer("max_shift", changes.get("max_shift", 1), 1, LINE_POINTS)
-    return DISTORTION | changes
 
 
 def _moved(y: np.ndarray, n_classes: int, rate: float, rng: np.random.Generator) -> np.ndarray:

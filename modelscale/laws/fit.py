@@ -101,7 +101,7 @@ class _Points:
     span: np.ndarray  # (m,)
     level: float
 
-    def constants(self, theta) -> list[float]:
+    def constants(self, theta):
         """E, A_1..A_m, alpha_1..alpha_m: theta in the units of the data."""
         m = len(self.x)
         alpha = theta[1 + m :] / self.span
@@ -223,10 +223,9 @@ def _noisy_refits(points, best, n, seed):
 def _noise(residual, paid, shape, rng):
     """Noise of log y that the residuals of a fit with `paid` parameters may have come from.
 
-    Residuals are drawn again, but not as they are: a fit of absolute losses runs through as many
-    points as it has parameters, and noise that is often exactly 0 would flatter it. So they are
-    smoothed with a normal kernel (Silverman's width), scaled to the noise that is left after the
-    parameters, and that level is itself drawn, as the points that are left leave it open.
+    A fit of absolute losses runs through as many points as it has parameters, and noise that is
+    often exactly 0 would flatter it. So residuals are smoothed with a normal kernel (Silverman's
+    width) and scaled to the noise left after the parameters, a level that is itself drawn.
     """
     spare = max(1, len(residual) - paid)
     sigma = max(np.abs(residual).sum() / spare * np.sqrt(np.pi / 2), 1e-8)

@@ -1,9 +1,8 @@
 """Ridge regression in closed form: the errors of a linear model of p features and n samples.
 
-The world has M independent Gaussian features x_i of variance eigenvalue_i. A label is a sum of all
-of them, to whose variance feature i contributes power_i, plus noise. The model is fitted to the
-first p features: the others act on it as noise. It minimises the sum of squared errors plus `ridge`
-times the sum of squared weights; a ridge of 0 stands for its limit. P counts values of p.
+The world has M independent Gaussian features. A label is a sum of all of them plus noise. The model
+is fitted to the first p features: the others act on it as noise. It minimises the sum of squared
+errors plus `ridge` times the sum of squared weights; 0 stands for the limit. P counts values of p.
 """
 
 from dataclasses import dataclass
