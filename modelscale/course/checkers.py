@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 
 LATER = "A first try brings a hint."
 
@@ -28,62 +28,36 @@ def exercise(hint: str, name: str = "", cases=(), reference=None, tolerance: flo
     """A checker of an answer: of a function by `cases`, or a decorator of a `judge(answer)`.
 
     With `cases`, the answer is a function called `name`; for the arguments of each case it must
-    return what `reference` does: a number, or a sequence of numbers, within the relative
-    `tolerance`. Without, this decorates `judge`, which returns None for a right answer, else what
-    is wrong with it.
+    return what `reference` does: a whole number, any other within the relative `tolerance`, a
+    word, or a sequence of these. Without, this decorates `judge`, which returns None for a right
+    answer, else what is wrong with it.
 
     The checker returns a `Verdict`; an answer that raises gets one as well, and one that is `...`
     or None is "not yet". The hint comes with the first wrong try: running all does not show it.
     """
 
     def decorate(judge):
-        @functools.wraps(judge)
-        def checker(answer) -> Verdict:
-            return _verdict(judge, answer, hint)
-
-        return checker
-
-    if reference is None:
-        return decorate
+        return functools.wraps(judge)(lambda answer: _verdict(judge, answer, hint))
 
     def judge(answer):
         for case in cases:
             call = f"{name}({', '.join(map(_shown, case))})"
-            if wrong := _compare(call, answer(*case), reference(*case), tolerance):
+            if wrong := _wrong(call, answer(*case), reference(*case), tolerance):
                 return wrong
         return None
 
-    return decorate(judge)
+    return decorate(judge) if reference else decorate
 
 
 def letter(hint: str, right: str, wrong: dict[str, str]) -> Callable:
     """A checker of an answer by a letter: `right`, or what speaks against each of `wrong`."""
 
-    return exercise(hint)(lambda answer: wrong_letter(answer, right, wrong))
+    def judge(answer):
+        chosen, letters = str(answer).strip().lower(), ", ".join(sorted([right, *wrong]))
+        unknown = f"{answer!r} is not one of {letters}."
+        return None if chosen == right else wrong.get(chosen, unknown)
 
-
-def wrong_letter(answer, right: str, wrong: dict[str, str]) -> str | None:
-    """None where `answer` is the letter `right`, else what is wrong with it: `wrong` by letter."""
-    choice, letters = str(answer).strip().lower(), ", ".join(sorted([right, *wrong]))
-    return None if choice == right else wrong.get(choice, f"{answer!r} is not one of {letters}.")
-
-
-def nothing_yet(call: str) -> NothingYet:
-    """What is wrong where the learner's function still returns `...` or None."""
-    return NothingYet(f"{call} gives nothing back yet.")
-
-
-def differs(call: str, got, wanted, tolerance: float = 1e-6) -> str | None:
-    """None where `got` is the number `wanted` within a relative `tolerance`, else what is wrong."""
-    if got is None or got is ...:
-        return nothing_yet(call)
-    if getattr(got, "ndim", None) == 0:  # an array or a tensor of one number
-        got = got.item()
-    if isinstance(got, bool) or not isinstance(got, Real) or math.isnan(got):
-        return f"{call} gives {got!r}, which is not a number."
-    if abs(got - wanted) > tolerance * abs(wanted):
-        return f"{call} gives {got:,.6g}, which is {_direction(got, wanted)}."
-    return None
+    return exercise(hint)(judge)
 
 
 def _verdict(judge, answer, hint):
@@ -95,21 +69,30 @@ def _verdict(judge, answer, hint):
         wrong = f"it raised {type(error).__name__}: {error}."
     if wrong is None:
         return Verdict(True, "Correct.")
-    if isinstance(wrong, NothingYet):
-        return Verdict(False, f"Not yet: {wrong} {LATER}")
-    return Verdict(False, f"Not yet: {wrong} Hint: {hint}")
+    then = LATER if isinstance(wrong, NothingYet) else f"Hint: {hint}"
+    return Verdict(False, f"Not yet: {wrong} {then}")
 
 
-def _compare(call, got, wanted, tolerance):
-    if not isinstance(wanted, tuple | list):
-        return differs(call, got, wanted, tolerance)
+def _wrong(call, got, wanted, tolerance):
+    """What is wrong with `got`, or None; `wanted` is a number, a word or a sequence of them."""
     if got is None or got is ...:
-        return nothing_yet(call)
-    if isinstance(got, str) or not hasattr(got, "__len__") or len(got) != len(wanted):
-        return f"{call} gives {got!r}, which is not {len(wanted)} numbers."
-    parts = enumerate(zip(got, wanted, strict=True))
-    found = (differs(f"{call}[{i}]", a, b, tolerance) for i, (a, b) in parts)
-    return next(filter(None, found), None)
+        return NothingYet(f"{call} gives nothing back yet.")
+    if isinstance(wanted, tuple | list):
+        if isinstance(got, str) or not hasattr(got, "__len__") or len(got) != len(wanted):
+            return f"{call} gives {got!r}, which is not {len(wanted)} values."
+        parts = enumerate(zip(got, wanted, strict=True))
+        found = (_wrong(f"{call}[{i}]", a, b, tolerance) for i, (a, b) in parts)
+        return next(filter(None, found), None)
+    if isinstance(wanted, str):
+        return None if got == wanted else f"{call} gives {got!r}, which is wrong."
+    if getattr(got, "ndim", None) == 0:  # an array or a tensor of one number
+        got = got.item()
+    if isinstance(got, bool) or not isinstance(got, Real) or math.isnan(got):
+        return f"{call} gives {got!r}, which is not a number."
+    off = 0 if isinstance(wanted, Integral) else tolerance * abs(wanted)
+    if abs(got - wanted) > off:
+        return f"{call} gives {got:,.6g}, which is {_direction(got, wanted)}."
+    return None
 
 
 def _shown(argument):

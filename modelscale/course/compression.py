@@ -10,9 +10,8 @@ import torch
 from matplotlib.ticker import LogLocator
 
 from .. import compress
-from .checkers import exercise, letter
-from .controls import choice
-from .explorer import Explorer
+from . import Explorer, choice, exercise, letter
+from .explorer import spread
 
 LIMITS_MS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 LIMITS_MB = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -37,9 +36,7 @@ check_largest_rank = exercise(
     name="largest_rank",
     cases=[(256, 256), (40, 256), (1024, 4096), (7, 5), (300, 10)],
     reference=lambda n_in, n_out: (n_in * n_out - 1) // (n_in + n_out),
-    tolerance=0,
 )
-
 check_culprit = letter(
     "what would be left of a row of weights whose step was set by a weight 300 times larger?",
     right="b",
@@ -49,8 +46,6 @@ check_culprit = letter(
         "weights are zero because they were cut. Training it on would repair it.",
     },
 )
-
-
 check_to_integers = exercise(
     "the largest weight falls on the largest whole number, 2**(bits - 1) - 1; divide by that step "
     "and round to the nearest.",
@@ -64,7 +59,6 @@ check_to_integers = exercise(
         np.round(weights * (2 ** (bits - 1) - 1) / np.abs(weights).max())
     ),
 )
-
 check_frontier = exercise(
     "a variant is beaten if some other is as cheap and better, or cheaper and as good; the same "
     "cost and the same accuracy beat nobody.",
@@ -77,7 +71,6 @@ check_frontier = exercise(
         ([3, 1, 2], [0.1, 0.9, 0.5]),
     ],
     reference=lambda costs, accuracies: np.flatnonzero(unbeaten(costs, accuracies)).tolist(),
-    tolerance=0,
 )
 
 
@@ -106,16 +99,6 @@ def three_colleagues(network) -> dict:
     }
 
 
-def family(cell: dict) -> str:
-    """The entry of FAMILIES that a cell of the sweep belongs to."""
-    method, stored = cell["method"], cell["stored"]
-    if method == "pruned":
-        return "pruned, sparse" if stored == "sparse" else "pruned, zeros stored"
-    if stored != "float32":
-        return stored
-    return {"alone": "dense", "longer": LONGER}.get(method, method)
-
-
 def marks(ax) -> dict:
     """Empty marks of every family on `ax`, full and hollow, and bars: what `place` moves."""
     ax.set(xscale="log", ylabel="accuracy")
@@ -134,7 +117,7 @@ def place(art: dict, cells: list, cost, full) -> None:
     """Put the marks of `cells` at their `cost` (V,); those that are not in `full` (V,) hollow."""
     low, middle, high = np.quantile([cell["accuracy"] for cell in cells], (0, 0.5, 1), axis=1)
     art["bars"].set_segments([[(x, a), (x, b)] for x, a, b in zip(cost, low, high, strict=True)])
-    families = np.array([family(cell) for cell in cells])
+    families = np.array([_family(cell) for cell in cells])
     for name in FAMILIES:
         for key, chosen in ((name, full), ((name, "out"), ~np.asarray(full))):
             at = chosen & (families == name)
@@ -148,33 +131,35 @@ def compression_explorer(sweep, passes_s: dict | None = None) -> Explorer:
     measured here, in place of the stored ones.
     """
     cells = list(sweep.cells.values())
-    costs = _Costs(cells, sweep.about["passes"], passes_s)
+    costs_ms = _costs_ms(cells, sweep.about["passes"], passes_s or {})
+    costs_mb = np.array([cell["bytes"] for cell in cells]) / 1e6
+    middle = np.median([cell["accuracy"] for cell in cells], 1)
+    late = np.array([_family(cell) == LONGER for cell in cells])
 
-    def setup(figure):
-        axes = figure.subplots(1, 2, sharey=True)
-        art = {"axes": axes, "marks": [marks(ax) for ax in axes]}
-        for ax, name, size in zip(axes, ("milliseconds a pass", "megabytes"), (0, 1), strict=True):
-            ax.set(xlabel=name, ylim=(0.43, 0.92), xlim=costs.limits[size])
-        axes[1].set_ylabel("")
-        art["limits"] = [ax.axvline(1, color="0.3", linestyle=":", marker="") for ax in axes]
-        ring = {"markersize": 13, "markerfacecolor": "none", "color": "#D55E00", "linestyle": ""}
-        art["best"] = [ax.plot([], [], "o", **ring, zorder=5)[0] for ax in axes]
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-        return art
+    def below(batch, ms, mb, longer):
+        """Who remains (V,), and the place of the best of them: one or none."""
+        left_out = late & (longer == "left out")
+        remains = (costs_ms[batch] <= ms) & (costs_mb <= mb) & ~left_out
+        return remains, [int(np.argmax(np.where(remains, middle, -1)))] if remains.any() else []
 
     def update(art, batch, ms, mb, longer):
-        remains, best, _ = costs.below(batch, ms, mb, longer)
-        at = [] if best is None else [best]
-        for i, (cost, limit) in enumerate(zip((costs.ms[batch], costs.mb), (ms, mb), strict=True)):
+        remains, best = below(batch, ms, mb, longer)
+        for i, (cost, limit) in enumerate(((costs_ms[batch], ms), (costs_mb, mb))):
             place(art["marks"][i], cells, cost, remains)
             art["limits"][i].set_xdata([limit, limit])
-            art["best"][i].set_data(cost[at], costs.middle[at])
+            art["best"][i].set_data(cost[best], middle[best])
 
-    batches = tuple(costs.ms)
+    def describe(batch, ms, mb, longer):
+        remains, best = below(batch, ms, mb, longer)
+        asked = f"{batch} sample{'s' if batch > 1 else ''} a pass, at most {ms:g} ms and {mb:g} MB"
+        told = _told(cells, costs_ms[batch], costs_mb, remains, *best)
+        return f"{asked}, trained longer {longer}: {told}"
+
+    batches = tuple(costs_ms)
     return Explorer(
-        setup,
+        lambda figure: _panels(figure, [*costs_ms.values()], costs_mb),
         update,
-        lambda **state: _describe(costs, **state),
+        describe,
         figsize=(6.8, 4.0),
         batch=choice("batch", batches, batches[len(batches) // 2], unit="samples"),
         ms=choice("latency", LIMITS_MS, 1, unit="at most, ms", format="{:g}".format),
@@ -183,51 +168,51 @@ def compression_explorer(sweep, passes_s: dict | None = None) -> Explorer:
     )
 
 
-class _Costs:
-    """Costs and accuracies of all variants, as arrays (V,); `ms` by batch."""
-
-    def __init__(self, cells, stored, passes_s):
-        self.names = [cell["name"] for cell in cells]
-        self.accuracy = np.array([cell["accuracy"] for cell in cells])  # (V, S)
-        self.middle = np.median(self.accuracy, 1)
-        self.longer = np.array([family(cell) == LONGER for cell in cells])
-        self.mb = np.array([cell["bytes"] for cell in cells]) / 1e6
-        rows = {(row["batch"], row["name"]): row["fast"] for row in stored}
-        for batch, found in (passes_s or {}).items():
-            rows |= {(batch, name): np.quantile(s, FAST) for name, s in found.items()}
-        batches = sorted({batch for batch, _ in rows})
-        self.ms = {b: 1e3 * np.array([rows[b, name] for name in self.names]) for b in batches}
-        spans = [[*np.ravel(list(self.ms.values())), *LIMITS_MS], [*self.mb, *LIMITS_MB]]
-        self.limits = [(0.8 * min(span), 1.25 * max(span)) for span in spans]
-
-    def below(self, batch, ms, mb, longer) -> tuple:
-        """Who remains (V,), the best of them or None, and those as good as it on some seed."""
-        remains = (self.ms[batch] <= ms) & (self.mb <= mb)
-        if longer == "left out":
-            remains &= ~self.longer
-        if not remains.any():
-            return remains, None, []
-        best = int(np.argmax(np.where(remains, self.middle, -1)))
-        level = remains & (self.accuracy >= self.accuracy[best]).any(1)
-        level[best] = False
-        return remains, best, list(np.flatnonzero(level))
+def _family(cell):
+    """The entry of FAMILIES that a cell of the sweep belongs to."""
+    method, stored = cell["method"], cell["stored"]
+    if method == "pruned":
+        return "pruned, sparse" if stored == "sparse" else "pruned, zeros stored"
+    if stored != "float32":
+        return stored
+    return {"alone": "dense", "longer": LONGER}.get(method, method)
 
 
-def _describe(costs, batch, ms, mb, longer):
-    remains, best, level = costs.below(batch, ms, mb, longer)
-    asked = f"{batch} sample{'s' if batch > 1 else ''} a pass, at most {ms:g} ms and {mb:g} MB"
-    asked += f", trained longer {longer}"
+def _costs_ms(cells, stored, passes_s):
+    """{batch: milliseconds of a pass (V,)}; those measured here go before those stored."""
+    rows = {(row["batch"], row["name"]): row["fast"] for row in stored}
+    for batch, found in passes_s.items():
+        rows |= {(batch, name): np.quantile(s, FAST) for name, s in found.items()}
+    batches = sorted({batch for batch, _ in rows})
+    return {b: 1e3 * np.array([rows[b, cell["name"]] for cell in cells]) for b in batches}
+
+
+def _panels(figure, costs_ms, costs_mb):
+    axes = figure.subplots(1, 2, sharey=True)
+    art = {"marks": [marks(ax) for ax in axes]}
+    spans = [*np.ravel(costs_ms), *LIMITS_MS], [*costs_mb, *LIMITS_MB]
+    for ax, name, span in zip(axes, ("milliseconds a pass", "megabytes"), spans, strict=True):
+        ax.set(xlabel=name, ylim=(0.43, 0.92), xlim=(0.8 * min(span), 1.25 * max(span)))
+    axes[1].set_ylabel("")
+    art["limits"] = [ax.axvline(1, color="0.3", linestyle=":", marker="") for ax in axes]
+    ring = {"markersize": 13, "markerfacecolor": "none", "color": "#D55E00", "linestyle": ""}
+    art["best"] = [ax.plot([], [], "o", **ring, zorder=5)[0] for ax in axes]
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return art
+
+
+def _told(cells, ms, mb, remains, best=None):
+    """What remains, the best of it, and what is as good as that on some seed, in words."""
     if best is None:
         return (
-            f"{asked}: nothing remains; the fastest takes {costs.ms[batch].min():.2g} ms, the "
-            f"smallest {costs.mb.min():.2g} MB."
+            f"nothing remains; the fastest takes {ms.min():.2g} ms, the smallest {mb.min():.2g} MB."
         )
-    runs = costs.accuracy[best]
-    others = ", ".join(costs.names[j] for j in level[:3]) or "none"
-    more = f" and {len(level) - 3} more" if len(level) > 3 else ""
+    runs = np.array([cell["accuracy"] for cell in cells])  # (V, S)
+    level = np.flatnonzero(remains & (runs >= runs[best]).any(1))
+    others = [cells[i]["name"] for i in level if i != best]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     return (
-        f"{asked}: {remains.sum()} of {len(costs.names)} remain. Best: {costs.names[best]}, "
-        f"accuracy {np.median(runs):.2f} ({runs.min():.2f} to {runs.max():.2f}), "
-        f"{costs.ms[batch][best]:.2g} ms, {costs.mb[best]:.2g} MB. As good on a seed or more: "
-        f"{others}{more}."
+        f"{remains.sum()} of {len(cells)} remain. Best: {cells[best]['name']}, accuracy "
+        f"{spread(runs[best])}, {ms[best]:.2g} ms, {mb[best]:.2g} MB. As good on a seed or more: "
+        f"{', '.join(others[:3]) or 'none'}{more}."
     )

@@ -12,9 +12,7 @@ from scipy.optimize import brentq
 
 from .. import laws as published
 from ..plot import si
-from .checkers import differs, exercise, letter
-from .controls import choice
-from .explorer import Explorer
+from . import Explorer, choice, exercise, letter
 
 PUBLISHED = (published.HOFFMANN_2022, published.BESIROGLU_2024)
 BUDGETS = tuple(10 ** (half / 2) for half in range(34, 53))  # 1e17 to 1e26 FLOPs
@@ -22,35 +20,38 @@ STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"))
 MARGIN = 8.0  # how far from the outermost best sizes the curves are drawn
 
 
-@exercise(
+def _best_loss(law, C):
+    return float(law.loss(*law.optimal(C)))
+
+
+def _budget_for(law, loss, enough=1e26):
+    """The budget whose best loss is `loss`; `enough` FLOPs reach it."""
+    if loss <= _best_loss(law, enough):
+        return enough
+    top = math.log(enough)
+    return math.exp(brentq(lambda log_C: _best_loss(law, math.exp(log_C)) - loss, top - 40, top))
+
+
+check_optimal_size = exercise(
     "put D = C / (6 N) into the law, and set its derivative by N to zero; "
-    "N grows as C to the power beta / (alpha + beta)."
+    "N grows as C to the power beta / (alpha + beta).",
+    name="optimal_size",
+    cases=[
+        (law, C)
+        for law in (*PUBLISHED, published.LossSurface(1.0, 30.0, 90.0, 0.5, 0.2))
+        for C in (1e18, 5.76e23)
+    ],
+    reference=lambda law, C: float(law.optimal(C)[0]),
+    tolerance=1e-3,
 )
-def check_optimal_size(answer):
-    """Whether `answer(law, C)` is the parameters of the lowest loss that C FLOPs can buy."""
-    for law in (*PUBLISHED, published.LossSurface(1.0, 30.0, 90.0, 0.5, 0.2)):
-        for C in (1e18, 5.76e23):
-            call, wanted = f"optimal_size(law of alpha={law.alpha:g}, {C:g})", law.optimal(C)[0]
-            if wrong := differs(call, answer(law, C), float(wanted), tolerance=1e-3):
-                return wrong
-    return None
-
-
-@exercise(
+check_budget_for = exercise(
     "at its optima a law falls as E + K C^-s with s = alpha beta / (alpha + beta): "
-    "take K from any one budget, or search over log C."
+    "take K from any one budget, or search over log C.",
+    name="budget_for",
+    cases=[(law, _best_loss(law, C)) for law in PUBLISHED for C in (1e19, 1e24)],
+    reference=_budget_for,
+    tolerance=1e-2,
 )
-def check_budget_for(answer):
-    """Whether `answer(law, loss)` is the least FLOPs with which the law reaches a loss."""
-    for law in PUBLISHED:
-        for C in (1e19, 1e24):
-            loss = float(law.loss(*law.optimal(C)))
-            call = f"budget_for(law of alpha={law.alpha:g}, {loss:.4f})"
-            if wrong := differs(call, answer(law, loss), C, tolerance=1e-2):
-                return wrong
-    return None
-
-
 check_colleague = letter(
     "divide the difference of the columns by the width, or by its square: which stays the same?",
     right="b",
@@ -73,20 +74,23 @@ def laws_explorer(laws: dict, budgets: tuple = BUDGETS) -> Explorer:
     A law's curve is its loss above the best it can have, where all of a budget is spent.
     """
 
-    def setup(figure):
-        return _draw(figure.subplots(), laws)
-
     def update(art, believed, true, C):
-        _place(art, laws, believed, true, C)
-
-    def describe(believed, true, C):
-        return _describe(laws[believed], laws[true], (believed, true), C)
+        sizes = {name: float(law.optimal(C)[0]) for name, law in laws.items()}
+        N = np.geomspace(min(sizes.values()) / MARGIN, max(sizes.values()) * MARGIN, 201)
+        top = max(_excess(law, N, C).max() for law in laws.values())
+        for name, law in laws.items():
+            curve, best = art[name]
+            curve.set(data=(N, _excess(law, N, C)), linewidth=3.5 if name == true else 1.5)
+            best.set_data([sizes[name]], [0])
+        art["drop"].axes.set(xlim=(N[0], N[-1]), ylim=(-0.04 * top, 1.25 * top))
+        art["drop"].set_data([sizes[believed]] * 2, [0, top])
+        art["chosen"].set_data([sizes[believed]], [_excess(laws[true], sizes[believed], C)])
 
     names = list(laws)
     return Explorer(
-        setup,
+        lambda figure: _draw(figure.subplots(), names),
         update,
-        describe,
+        lambda believed, true, C: _told(believed, laws[believed], true, laws[true], C),
         figsize=(5.2, 3.3),
         believed=w.ToggleButtons(options=names, value=names[0], description="believed"),
         true=w.ToggleButtons(options=names, value=names[-1], description="true"),
@@ -94,39 +98,26 @@ def laws_explorer(laws: dict, budgets: tuple = BUDGETS) -> Explorer:
     )
 
 
-def _draw(ax, laws):
+def _draw(ax, names):
     ax.set(xscale="log", xlabel="parameters N (tokens are C / 6N)")
     ax.set(ylabel="loss above the best (nats a token)")
     ax.minorticks_off()  # they cost more than all the rest
-    curves, best = {}, {}
-    for name, (color, line, mark) in zip(laws, STYLES, strict=False):
-        (curves[name],) = ax.plot([], [], line, color=color, marker="")
-        (best[name],) = ax.plot([], [], mark, color=color, linestyle="", markersize=7)
-    marked = list(zip(curves.values(), best.values(), strict=True))
-    ax.legend(marked, list(laws), loc="upper center", ncols=2)
-    (drop,) = ax.plot([], [], ":", color="black", marker="", linewidth=1)
-    (chosen,) = ax.plot([], [], "X", color="black", markersize=8)
-    return {"curves": curves, "best": best, "drop": drop, "chosen": chosen}
+    art = {}
+    for name, (color, line, mark) in zip(names, STYLES, strict=False):
+        (curve,) = ax.plot([], [], line, color=color, marker="")
+        (best,) = ax.plot([], [], mark, color=color, linestyle="", markersize=7)
+        art[name] = curve, best
+    ax.legend(list(art.values()), names, loc="upper center", ncols=2)
+    (art["drop"],) = ax.plot([], [], ":", color="black", marker="", linewidth=1)
+    (art["chosen"],) = ax.plot([], [], "X", color="black", markersize=8)
+    return art
 
 
-def _place(art, laws, believed, true, C):
-    sizes = {name: float(law.optimal(C)[0]) for name, law in laws.items()}
-    N = np.geomspace(min(sizes.values()) / MARGIN, max(sizes.values()) * MARGIN, 201)
-    losses = {name: _excess(law, N, C) for name, law in laws.items()}
-    for name, loss in losses.items():
-        art["curves"][name].set(data=(N, loss), linewidth=3.5 if name == true else 1.5)
-        art["best"][name].set_data([sizes[name]], [0])
-    top = max(loss.max() for loss in losses.values())
-    art["drop"].axes.set(xlim=(N[0], N[-1]), ylim=(-0.04 * top, 1.25 * top))
-    size = sizes[believed]
-    art["chosen"].set_data([size], [_excess(laws[true], size, C)])
-    art["drop"].set_data([size, size], [0, top])
-
-
-def _describe(believed, true, names, C):
+def _told(name, believed, other, true, C):
+    """What the law believed asks for, and what that costs under the true one, in words."""
     N, D = (float(part) for part in believed.optimal(C))
     text = (
-        f"{C:.2g} FLOPs. {names[0]} says: {si(N)} parameters, {si(D)} tokens "
+        f"{C:.2g} FLOPs. {name} says: {si(N)} parameters, {si(D)} tokens "
         f"({D / N:.3g} a parameter), loss {believed.loss(N, D):.3f}. "
     )
     if believed is true:
@@ -135,22 +126,10 @@ def _describe(believed, true, names, C):
     wasted = 1 - _budget_for(true, had, C) / C
     share = f"{100 * wasted:.2g}" if wasted > 1e-3 else "less than 0.1"
     return text + (
-        f"Under {names[1]}, the loss is {had:.3f}, and {best:.3f} was to be had: "
+        f"Under {other}, the loss is {had:.3f}, and {best:.3f} was to be had: "
         f"{had - best:.1g} lost, or {share} % of the compute wasted."
     )
 
 
 def _excess(law, N, C):
     return law.loss(N, C / (6 * N)) - _best_loss(law, C)
-
-
-def _best_loss(law, C):
-    return float(law.loss(*law.optimal(C)))
-
-
-def _budget_for(law, loss, enough):
-    """The budget whose best loss is `loss`; `enough` FLOPs reach it."""
-    if loss <= _best_loss(law, enough):
-        return enough
-    top = math.log(enough)
-    return math.exp(brentq(lambda log_C: _best_loss(law, math.exp(log_C)) - loss, top - 40, top))

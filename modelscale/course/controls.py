@@ -8,39 +8,25 @@ import traitlets
 from .. import check
 
 
-def choice(
-    name: str, values: Sequence, value, unit: str = "", format: Callable[..., str] = str
-) -> "Choice":
+class Choice(w.HBox):
     """A control for one of `values`: a list with a name, and a slider beside it.
 
-    `format` writes a value for the list. Its `.value` can be read, set and observed.
-    Raises: ValueError for no values, or a `value` that is not among them.
-    """
-    return Choice(name, values, value, unit, format)
-
-
-class Choice(w.HBox):
-    """A `Dropdown` and a `SelectionSlider` over the same values.
-
-    The slider's handle has no accessible name and takes no typed value; the list has both. The
-    two are linked in the browser, so they stay together while the kernel is busy.
+    `format` writes a value for the list. The slider's handle has no accessible name and takes no
+    typed value; the list has both. The two are linked in the browser, so they stay together while
+    the kernel is busy.
+    Raises: ValueError for a `value` that is not among them.
     """
 
     value = traitlets.Any()
 
-    def __init__(self, name, values, value, unit="", format=str):
-        if not len(values):
-            raise ValueError(f"values={values!r}: {name} needs at least one value to choose from.")
+    def __init__(
+        self, name: str, values: Sequence, value, unit: str = "", format: Callable[..., str] = str
+    ):
         self.name, self.values = name, tuple(values)
         index = self._index(value)
         shared = {"options": [(format(v), v) for v in self.values], "index": index}
-        label = f"{name} ({unit})" if unit else name
-        self.menu = w.Dropdown(
-            description=label,
-            style={"description_width": "initial"},
-            layout={"width": "auto"},
-            **shared,
-        )
+        named = {"description": f"{name} ({unit})" if unit else name, "layout": {"width": "auto"}}
+        self.menu = w.Dropdown(style={"description_width": "initial"}, **named, **shared)
         self.slider = w.SelectionSlider(readout=False, layout={"width": "14em"}, **shared)
         # the kernel listens to the slider alone: the link brings it what happens to the list
         self.slider.observe(self._moved, "index")
@@ -63,3 +49,6 @@ class Choice(w.HBox):
 
     def _index(self, value):
         return self.values.index(check.one_of(self.name, value, self.values))
+
+
+choice = Choice  # as notebooks and explorers write it

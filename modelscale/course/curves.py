@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.ticker import LogFormatter
 
+from .. import check
 from .picture import Picture
 
 LARGEST = 1e200  # of what is drawn
-WIDTHS_IN = {1: 4.8, 2: 6.4}  # of a figure with so many panels
 
 
 class Curves:
@@ -17,12 +17,9 @@ class Curves:
     """
 
     def __init__(self, total: int, panels: dict[str, str]):
-        self.total = total
-        self.panels = panels
-        self.history = {}
-        self._axes = {}
-        self._lines = {}
-        self.picture = Picture(self._setup, lambda _: None, (WIDTHS_IN[len(panels)], 3.0))
+        self.total, self.panels = total, panels
+        self.history, self._axes, self._lines = {}, {}, {}
+        self.picture = Picture(self._setup, lambda _: None, (3.2 + 1.6 * len(panels), 3.0))
 
     def add(self, step: int, metrics: dict) -> None:
         """Write down the metrics that belong to a panel.
@@ -32,10 +29,7 @@ class Curves:
         known = {name: panel for name in metrics if (panel := self._panel(name))}
         if not known:
             allowed = " or ".join(f"{panel!r} or end in '_{panel}'" for panel in self.panels)
-            raise ValueError(
-                f"metrics={sorted(metrics)}: one must be {allowed}. Rename it, or name its panel: "
-                "Live(total, loss='log', accuracy='linear')."
-            )
+            check.refuse("metrics", sorted(metrics), allowed, "name its panel, as in loss='log'")
         for name, panel in known.items():
             if name not in self.history:
                 self._add_line(name, self._axes[panel])
@@ -62,8 +56,7 @@ class Curves:
     def _setup(self, figure):
         row = figure.subplots(1, len(self.panels), squeeze=False)[0]
         for (name, scale), ax in zip(self.panels.items(), row, strict=True):
-            ax.set(xlabel="step", ylabel=name, xscale=scale, yscale=scale)
-            ax.set_xmargin(0)
+            ax.set(xlabel="step", ylabel=name, xscale=scale, yscale=scale, xmargin=0)
             if scale == "linear":
                 ax.set_xlim(0, max(2, self.total))
             ax.xaxis.minorticks_off()  # they cost more than all the rest

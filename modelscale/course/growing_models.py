@@ -3,15 +3,16 @@
 All runs of a budget spend the same FLOPs, what was spent on the narrower networks included.
 """
 
+from itertools import pairwise
+
 import ipywidgets as w
 import numpy as np
 
 from .. import growth
 from ..plot import si
-from .checkers import exercise, letter, nothing_yet
-from .controls import choice
-from .explorer import Explorer
-from .sweeps import Sweep
+from . import Explorer, Sweep, choice, exercise, letter
+from .checkers import NothingYet
+from .explorer import spread
 
 KINDS = ("equal copies", "unequal copies", "fresh neurons")  # ways to grow
 KEYS = ("budget_flops", "start", "kind", "seed")  # of experiments/growing_steps.py
@@ -23,25 +24,8 @@ def growing_explorer(path: str = "results/growing_steps.json") -> Explorer:
     """Controls for the first width, the way to grow and the budget: the loss as it grows."""
     sweep = Sweep(path, *KEYS, cells="runs")
     starts, budgets = sweep.values["start"], sweep.values["budget_flops"]
-
-    def setup(figure):
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        left.set(xlim=(0, 102), ylim=(0.3, TOP))
-        left.set(xlabel="FLOPs spent (% of the budget)", ylabel="test loss (nats)")
-        art = {"grown at": left.plot([], [], ":", color="0.5", marker="")[0]}
-        for name, style, colour in (("from scratch", "s--", "black"), ("grown", "o-", "#D55E00")):
-            art[name] = left.plot([], [], style, color=colour, markersize=3, label=name)[0]
-            art[name, "band"] = left.fill_between([], [], color=colour, alpha=0.2, linewidth=0)
-        left.legend(loc="upper right")
-        art["ends"] = right.plot([], [], "o", color="0.4", markersize=4)[0]
-        art["frame"] = right.plot([], [], "s", color="#D55E00", markersize=13, fillstyle="none")[0]
-        right.set(xlim=(-0.5, len(starts) - 0.5), ylim=(0.3, TOP))
-        right.set_xticks(range(len(starts)), starts)
-        right.set(xlabel="first width (neurons)", ylabel="test loss at the end")
-        return art
-
     return Explorer(
-        setup,
+        lambda figure: _setup(figure, starts),
         lambda art, **state: _update(art, sweep, **state),
         lambda **state: _describe(sweep, **state),
         figsize=(6.4, 3.0),
@@ -85,11 +69,10 @@ def check_deepened(answer):
     """
     rng = np.random.default_rng(0)
     for sizes in ((5, 7, 3), (4, 6, 6, 2)):
-        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
-        layers = [(rng.normal(size=shape), rng.normal(size=shape[0])) for shape in shapes]
+        layers = [(rng.normal(size=(m, n)), rng.normal(size=m)) for n, m in pairwise(sizes)]
         got = answer([(weight.copy(), bias.copy()) for weight, bias in layers])
         if got is None or got is ...:
-            return nothing_yet("one_deeper(layers)")
+            return NothingYet("one_deeper(layers) gives nothing back yet.")
         if len(got) != len(layers) + 1:
             return f"one_deeper of {len(layers)} layers gives {len(got)}, not {len(layers) + 1}."
         x = rng.normal(size=(50, sizes[0]))
@@ -101,10 +84,10 @@ def check_deepened(answer):
 
 def _outputs(layers, x):
     """Of a network of (weight, bias) pairs with a ReLU between them."""
-    for i, (weight, bias) in enumerate(layers):
-        x = np.asarray(x @ np.asarray(weight).T + np.asarray(bias))
-        x = np.maximum(x, 0) if i < len(layers) - 1 else x
-    return x
+    for weight, bias in layers[:-1]:
+        x = np.maximum(x @ np.asarray(weight).T + bias, 0)
+    weight, bias = layers[-1]
+    return x @ np.asarray(weight).T + bias
 
 
 def _runs(sweep, start, kind, budget):
@@ -118,6 +101,23 @@ def _ends(sweep, *place):
     return np.array([run["loss"][-1] for run in _runs(sweep, *place)])
 
 
+def _setup(figure, starts):
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left.set(xlim=(0, 102), ylim=(0.3, TOP))
+    left.set(xlabel="FLOPs spent (% of the budget)", ylabel="test loss (nats)")
+    art = {"grown at": left.plot([], [], ":", color="0.5", marker="")[0]}
+    for name, style, colour in (("from scratch", "s--", "black"), ("grown", "o-", "#D55E00")):
+        art[name] = left.plot([], [], style, color=colour, markersize=3, label=name)[0]
+        art[name, "band"] = left.fill_between([], [], color=colour, alpha=0.2, linewidth=0)
+    left.legend(loc="upper right")
+    art["ends"] = right.plot([], [], "o", color="0.4", markersize=4)[0]
+    art["frame"] = right.plot([], [], "s", color="#D55E00", markersize=13, fillstyle="none")[0]
+    right.set(xlim=(-0.5, len(starts) - 0.5), ylim=(0.3, TOP))
+    right.set_xticks(range(len(starts)), starts)
+    right.set(xlabel="first width (neurons)", ylabel="test loss at the end")
+    return art
+
+
 def _update(art, sweep, start, kind, budget):
     for name, width in (("from scratch", END), ("grown", start)):
         runs = _runs(sweep, width, kind, budget)
@@ -125,14 +125,13 @@ def _update(art, sweep, start, kind, budget):
         losses = np.array([run["loss"] for run in runs])
         art[name].set_data(share, np.median(losses, 0))
         art[name, "band"].set_data(share, losses.min(0), losses.max(0))
-    at = [100 * flops / budget for flops in runs[0]["grown_at_flops"]]
-    x = [point for flops in at for point in (flops, flops, np.nan)]
-    art["grown at"].set_data(x, [0, TOP, np.nan] * len(at))
+    at = np.repeat(100 * np.array(runs[0]["grown_at_flops"]) / budget, 3)
+    art["grown at"].set_data(at, [0, TOP, np.nan] * (len(at) // 3))
     starts = sweep.values["start"]
-    ends = [(i, loss) for i, s in enumerate(starts) for loss in _ends(sweep, s, kind, budget)]
-    art["ends"].set_data(*zip(*ends, strict=True))
-    middle = np.median(_ends(sweep, start, kind, budget))
-    art["frame"].set_data([starts.index(start)], [middle])
+    ends = np.array([_ends(sweep, s, kind, budget) for s in starts])  # (starts, seeds)
+    art["ends"].set_data(np.repeat(range(len(starts)), ends.shape[1]), ends.ravel())
+    here = starts.index(start)
+    art["frame"].set_data([here], [np.median(ends[here])])
 
 
 def _describe(sweep, start, kind, budget):
@@ -140,19 +139,14 @@ def _describe(sweep, start, kind, budget):
     ends, scratch = (_ends(sweep, s, kind, budget) for s in (start, END))
     accuracy = np.median([run["accuracy"][-1] for run in _runs(sweep, start, kind, budget)])
     gain = scratch - ends
-    wins = int((gain > 0).sum())
     if start == END:
         told, verdict = f"width {start} from scratch ({kind} or others: nothing grows)", "no gain"
     else:
         told = f"width {' to '.join(str(n) for n in sweep.values['start'] if n >= start)}, {kind}"
         always = {5: "growing wins on every seed", 0: "growing loses on every seed"}
-        verdict = always.get(wins, "growing wins on some seeds and loses on others")
+        verdict = always.get((gain > 0).sum(), "growing wins on some seeds and loses on others")
         verdict += f", by {gain.min():+.2f} to {gain.max():+.2f} nats"
     return (
-        f"{told}, {si(budget)}FLOP: test loss {_range(ends)}, accuracy {accuracy:.2f}. "
-        f"From scratch {_range(scratch)}: {verdict}."
+        f"{told}, {si(budget)}FLOP: test loss {spread(ends)}, accuracy {accuracy:.2f}. "
+        f"From scratch {spread(scratch)}: {verdict}."
     )
-
-
-def _range(runs):
-    return f"{np.median(runs):.2f} ({runs.min():.2f} to {runs.max():.2f})"

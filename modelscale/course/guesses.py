@@ -1,4 +1,9 @@
-"""Guesses: asked before their experiment, shown beside what was measured, kept in a ledger."""
+"""Guesses: asked before their experiment, shown beside what was measured, kept in a ledger.
+
+What this kernel asked and measured is in memory. The ledger, one file for all notebooks, holds
+{notebook: {question: {guess, unit, value, ...}}}; one that cannot be read or written costs the
+memory of other kernels alone.
+"""
 
 import html
 import json
@@ -16,97 +21,43 @@ from .. import check, dial
 from ..files import write_whole
 from .claims import NOTED, line
 
+_ASKED = {}  # of this kernel, in the order of asking: {question: what is known of it}
+
 
 def predict(question: str, unit: str = "", value=None, options: tuple = ()) -> None:
     """Show a field for the reader's guess and *Lock in*; or lock in `value`, where one is given.
 
-    With `options` the guess is one of them, else it is a number in `unit`. Nothing waits for it.
+    With `options` the guess is one of them, else it is a number in `unit`. Nothing waits for it; a
+    guess of an earlier reading counts again.
     Raises: ValueError for a `value` that is neither.
     """
+    known = _kept().get(_notebook(), {}).get(question, {})
+    entry = {"guess": known["guess"]} if "guess" in known else {}
+    _ASKED.setdefault(question, entry)["unit"] = unit
     if value is not None:
-        _LEDGER.lock(question, unit, _parse(value, options))
-    _LEDGER.ask(question, unit)
+        _lock(question, _parse(value, options))
     display(Field(question, unit, options))
 
 
 def guess(question: str):
     """The reader's guess, or None: what a figure's `guess=` draws."""
-    return _LEDGER.entry(question).get("guess")
+    return _ASKED.get(question, {}).get("guess")
 
 
 def measured(question: str, value) -> None:
     """Print what was measured beside the guess, with the factor between; keep it in the ledger."""
-    value = value if isinstance(value, str) else float(value)
-    entry = _LEDGER.measure(question, value)
-    print(line(NOTED, question, _compare(entry)))
+    entry = _ASKED.setdefault(question, {})
+    entry["value"] = value if isinstance(value, str) else float(value)
+    if "guess" in entry:
+        _keep(question)
+    said, found, distance = _row(entry)
+    said = f"guessed {said}" if "guess" in entry else said
+    print(line(NOTED, question, ", ".join(filter(None, [f"measured {found}", said, distance]))))
 
 
 def summary() -> "Table":
     """Every question of this notebook: guessed, measured, the factor between."""
-    return Table([(question, *_row(entry)) for question, entry in _LEDGER.mine().items()])
-
-
-def ledger_path() -> Path:
-    """Where guesses are kept: $MODELSCALE_LEDGER, else a file in the user's data folder."""
-    kept = os.environ.get("MODELSCALE_LEDGER")
-    return Path(kept) if kept else platformdirs.user_data_path("modelscale") / "guesses.json"
-
-
-class Ledger:
-    """The guesses of all notebooks: {notebook: {question: {guess, unit, value, ...}}} in one file.
-
-    What this kernel asked and measured is in memory; a file that cannot be read or written costs
-    the memory of other kernels alone.
-    """
-
-    def __init__(self):
-        self.asked = {}  # of this kernel, in the order of asking
-
-    def ask(self, question: str, unit: str) -> None:
-        """Write down that the question was asked: a guess of an earlier reading counts again."""
-        known = self._read().get(_notebook(), {}).get(question, {})
-        entry = self.asked.setdefault(question, {k: known[k] for k in ("guess",) if k in known})
-        entry["unit"] = unit
-
-    def lock(self, question: str, unit: str, value) -> None:
-        """Keep a guess. One that comes after its measurement is marked as late."""
-        self.ask(question, unit)
-        entry = self.asked[question]
-        entry.update(guess=value, late="value" in entry, date=time.strftime("%Y-%m-%d"))
-        self._write(question)
-
-    def measure(self, question: str, value) -> dict:
-        """Keep what was measured, beside the guess. Returns the entry."""
-        entry = self.asked.setdefault(question, {"unit": ""})
-        entry["value"] = value
-        if "guess" in entry:
-            self._write(question)
-        return entry
-
-    def entry(self, question: str) -> dict:
-        """What is known of a question in this kernel."""
-        return self.asked.get(question, {})
-
-    def mine(self) -> dict:
-        """The questions of this kernel, in order."""
-        return self.asked
-
-    def _write(self, question):
-        kept = self._read()
-        kept.setdefault(_notebook(), {})[question] = self.asked[question]
-        try:
-            ledger_path().parent.mkdir(parents=True, exist_ok=True)
-            write_whole(ledger_path(), json.dumps(kept, indent=1))
-        except OSError:  # the guess counts in this kernel all the same
-            return
-
-    def _read(self):
-        try:
-            kept = json.loads(ledger_path().read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        whole = isinstance(kept, dict) and all(isinstance(part, dict) for part in kept.values())
-        return kept if whole else {}
+    return Table([(question, *_row(entry)) for question, entry in _ASKED.items()])
 
 
 class Field(w.HBox):
@@ -120,7 +71,7 @@ class Field(w.HBox):
         else:
             self.field = w.Text(placeholder="a number", layout={"width": "12em"}, **named)
         self.button = w.Button(description="Lock in", icon="lock", layout={"width": "7em"})
-        self.button.on_click(self._lock)
+        self.button.on_click(self._locked_in)
         self.message = w.HTML()
         asked, unit = w.HTML(f"<b>{html.escape(question)}</b>"), w.HTML(html.escape(unit))
         parts = [asked, self.field, unit, self.button, self.message]
@@ -128,20 +79,17 @@ class Field(w.HBox):
         if guess(question) is not None:
             self._show_locked()
 
-    def _lock(self, _):
+    def _locked_in(self, _):
         try:
-            value = _parse(self.field.value, self.options)
+            _lock(self.question, _parse(self.field.value, self.options))
+            self._show_locked()
         except ValueError as error:
             self.message.value = f'<span role="alert">{html.escape(str(error))}</span>'
-            return
-        _LEDGER.lock(self.question, self.unit, value)
-        self._show_locked()
 
     def _show_locked(self):
-        entry = _LEDGER.entry(self.question)
-        self.field.value = str(entry["guess"])
+        self.field.value = str(guess(self.question))
         self.field.disabled = self.button.disabled = True
-        late = " after the measurement" if entry.get("late") else ""
+        late = " after the measurement" if _ASKED[self.question].get("late") else ""
         self.message.value = f'<span role="status">locked in{late}</span>'
 
     def __repr__(self) -> str:
@@ -156,22 +104,52 @@ class Field(w.HBox):
 class Table:
     """Rows of (question, guessed, measured, distance), shown as HTML or as text."""
 
-    HEADER = ("Question", "You guessed", "Measured", "")
-
     def __init__(self, rows):
         self.rows = rows
 
     def __repr__(self) -> str:
-        return "\n".join(" | ".join(cell for cell in row if cell) for row in self.rows)
+        return "\n".join(" | ".join(filter(None, row)) for row in self.rows)
 
     def _repr_html_(self) -> str:
         def row(cells, tag):
-            style = 'style="text-align:left"'
-            inner = "".join(f"<{tag} {style}>{html.escape(str(c))}</{tag}>" for c in cells)
-            return f"<tr>{inner}</tr>"
+            open_ = f'<{tag} style="text-align:left">'
+            return f"<tr>{''.join(f'{open_}{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
+        head = row(("Question", "You guessed", "Measured", ""), "th")
         body = "".join(row(cells, "td") for cells in self.rows)
-        return f"<table><thead>{row(self.HEADER, 'th')}</thead><tbody>{body}</tbody></table>"
+        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _lock(question, value):
+    """Keep a guess. One that comes after its measurement is marked as late."""
+    entry = _ASKED[question]
+    entry.update(guess=value, late="value" in entry, date=time.strftime("%Y-%m-%d"))
+    _keep(question)
+
+
+def _ledger():
+    """$MODELSCALE_LEDGER, else a file in the user's data folder."""
+    kept = os.environ.get("MODELSCALE_LEDGER")
+    return Path(kept) if kept else platformdirs.user_data_path("modelscale") / "guesses.json"
+
+
+def _keep(question):
+    kept = _kept()
+    kept.setdefault(_notebook(), {})[question] = _ASKED[question]
+    try:
+        _ledger().parent.mkdir(parents=True, exist_ok=True)
+        write_whole(_ledger(), json.dumps(kept, indent=1))
+    except OSError:  # the guess counts in this kernel all the same
+        return
+
+
+def _kept():
+    try:
+        kept = json.loads(_ledger().read_text("utf-8"))
+        whole = all(isinstance(part, dict) for part in kept.values())
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return kept if whole else {}
 
 
 def _parse(value, options):
@@ -189,16 +167,10 @@ def _parse(value, options):
 
 
 def _row(entry):
-    unit, value = entry.get("unit", ""), entry.get("value")
-    said = _write(entry["guess"], unit) if "guess" in entry else "no guess"
-    found = "not measured yet" if value is None else _write(value, unit)
-    return said, found, _distance(entry)
-
-
-def _compare(entry):
-    said, found, distance = _row(entry)
-    said = f"guessed {said}" if "guess" in entry else said
-    return ", ".join(filter(None, [f"measured {found}", said, distance]))
+    """What was guessed, what was found, and the distance between, in words."""
+    unit, said, found = entry.get("unit", ""), entry.get("guess"), entry.get("value")
+    words = "no guess" if said is None else _write(said, unit)
+    return words, "not measured yet" if found is None else _write(found, unit), _distance(entry)
 
 
 def _distance(entry):
@@ -220,6 +192,3 @@ def _write(value, unit):
 
 def _notebook():
     return dial.started.notebook if dial.started else "unnamed"
-
-
-_LEDGER = Ledger()  # one a kernel: a notebook is one reading

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from .. import models
-from .checkers import exercise, letter
+from . import exercise, letter
 
 COLLEAGUES = ("one", "other")
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import ipywidgets as w
+import numpy as np
 from IPython import get_ipython
 from IPython.display import display
 
@@ -18,14 +19,14 @@ from ..plot import seconds
 from .curves import Curves
 
 REDRAW_S = 0.25, 2.0  # how old a picture grows before the next is drawn, at least and at most
-REDRAW_SHARE = 0.05  # of the time is for drawing; between the two, this decides
+REDRAWS = 20  # times as long as drawing takes; between the two, this decides
 
 
 class Live(w.VBox):
     """What a training run of `total` steps shows; each keyword is a panel and its scale.
 
-    `Live(400, loss="log", accuracy="linear")` has two panels. `loss` and every metric whose name
-    ends in `_loss`, like `test_loss`, is a line in the first; metrics of no panel are left out.
+    In `Live(400, loss="log", accuracy="linear")`, `loss` and every metric whose name ends in
+    `_loss` is a line in the first of two panels; metrics of no panel are left out.
 
         for step in live.steps():         # a loop of one's own
             ...
@@ -47,9 +48,7 @@ class Live(w.VBox):
             check.one_of(name, scale, ("log", "linear"))
         self._stop, self._before = threading.Event(), None
         self.bar = w.IntProgress(max=total, description=title, style={"description_width": "auto"})
-        self.button = w.Button(
-            description="Stop", icon="stop", tooltip="Finish this step, then stop"
-        )
+        self.button = w.Button(description="Stop", icon="stop", tooltip="Stops after this step")
         self.button.on_click(lambda _: self._stop.set())
         self.message, self.image = w.HTML(), w.HTML()
         super().__init__([w.HBox([self.bar, self.button]), self.message, self.image])
@@ -57,17 +56,12 @@ class Live(w.VBox):
 
     def steps(self) -> Iterator[int]:
         """The steps 0, 1, ..., until the last or until Stop is asked for."""
-        self.start()
-        status = "ended early"  # the body of the loop raised, or broke out
-        try:
+        with self:  # a loop that raised or broke out closes it by GeneratorExit
             for step in range(self.total):
                 if self._stop.is_set():
                     break
                 yield step
                 self._advance(step + 1)
-            status = None
-        finally:
-            self.finish(status)
 
     def log(self, **metrics: float) -> None:
         """Write down the metrics of this turn of the loop over `steps()`."""
@@ -80,13 +74,6 @@ class Live(w.VBox):
         return self._stop.is_set()
 
     def __enter__(self) -> "Live":
-        self.start()
-        return self
-
-    def __exit__(self, kind, error, traceback) -> None:
-        self.finish("failed" if kind else None)
-
-    def start(self) -> None:
         """Show the widget, empty, and take over the interrupt button."""
         if self.status != "ready":
             self._reset()
@@ -99,32 +86,17 @@ class Live(w.VBox):
         self._restore_interrupt()  # a run that was left half-way has it still
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._interrupted)
+        return self
 
-    def finish(self, status: str | None = None) -> None:
-        """Draw the last picture, with `status` ("finished" or "stopped" where none is given).
-
-        It is put into the notebook, too.
-        """
+    def __exit__(self, kind, error, traceback) -> None:
+        """Draw the last picture, and put it into the notebook."""
         self._restore_interrupt()
         self.button.disabled = True
-        self.status = status or ("stopped" if self._stop.is_set() else "finished")
+        ended = "stopped" if self._stop.is_set() else "finished"
+        self.status = "ended early" if kind else ended
         self._redraw()
         if self._shown is not None:
             self._shown.update(self)
-
-    @property
-    def text(self) -> str:
-        """The state of the run in words: the line under the bar, and the text alternative."""
-        spent_s, latest = time.monotonic() - self._began, self._curves.latest()
-        where = f"step {self.done} of {self.total}"
-        if self.status == "ready":
-            words = f"ready for {self.total} steps"
-        elif self.status == "running":
-            left = seconds(spent_s / max(self.done, 1) * (self.total - self.done))
-            words = f"{100 * self.done // self.total} %, {where}, about {left} left"
-        else:
-            words = f"{self.status} at {where} after {seconds(spent_s)}"
-        return f"{words}: {latest}" if latest else words
 
     def _reset(self):
         self._stop.clear()
@@ -142,15 +114,23 @@ class Live(w.VBox):
 
     def _redraw(self):
         began = time.monotonic()
-        ended = self.status not in ("ready", "running")
+        ended, text = self.status not in ("ready", "running"), self._words(began - self._began)
         self._curves.draw(last=ended)
-        text = self.text
         self.bar.value = self.done
         role = ' role="status"' if ended else ""  # not four times a second
         self.message.value = f"<span{role}>{html.escape(text)}</span>"
         self.image.value = self._curves.picture.as_html(f"{self.title}: {text}")
-        now, (shortest, longest) = time.monotonic(), REDRAW_S
-        self._next_draw = now + min(max(shortest, (now - began) / REDRAW_SHARE), longest)
+        now = time.monotonic()
+        self._next_draw = now + np.clip(REDRAWS * (now - began), *REDRAW_S)
+
+    def _words(self, spent_s):
+        """The state of the run: the line under the bar, and the text alternative."""
+        where, latest = f"step {self.done} of {self.total}", self._curves.latest()
+        words = f"{self.status} at {where} after {seconds(spent_s)}"
+        if self.status == "running":
+            left = seconds(spent_s / max(self.done, 1) * (self.total - self.done))
+            words = f"{100 * self.done // self.total} %, {where}, about {left} left"
+        return f"{words}: {latest}" if latest else words
 
     def _interrupted(self, *_):
         """Like Stop; a second interrupt is an ordinary one."""

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 
 from ..laws.ridge import power_law_world, risk
-from .checkers import exercise, letter
-from .controls import choice
-from .explorer import Explorer
+from . import Explorer, choice, exercise, letter
 
 SAMPLES = (50, 100, 200, 400)
 CAPACITIES = (2, 3, 5, 7, 10, 14, 20, 28)  # features; all SAMPLES are among them
@@ -26,6 +24,19 @@ check_errors_below_the_peak = exercise(
     cases=[(100, 20, 0.5), (400, 300, 2.0), (1000, 10, 0.1)],
     reference=lambda n, p, noise: (noise * (1 - p / n), noise / (1 - p / n)),
 )
+
+
+def _kept(losses, patience):
+    """The record whose weights early stopping keeps."""
+    best = 0
+    for step, loss in enumerate(losses):
+        if loss < losses[best]:
+            best = step
+        elif step - best >= patience:
+            break
+    return best
+
+
 check_early_stop = exercise(
     "keep the best loss so far and when it was; stop once `patience` records came after it.",
     name="early_stop",
@@ -38,8 +49,7 @@ check_early_stop = exercise(
         ([1.0, 3.0, 2.0, 2.5, 0.5], 3),  # not to be counted anew at each fall
         ([2.0, 1.0, 3.0, 0.9, 1.0], 2),  # nor from before the best
     ],
-    reference=lambda losses, patience: _kept(losses, patience),
-    tolerance=0,
+    reference=_kept,
 )
 check_culprit = letter(
     "which of them would look the same however large the test set is?",
@@ -87,27 +97,28 @@ def _setup(figure):
     ax = figure.subplots()
     ax.set(xscale="log", xlim=(CAPACITIES[0], CAPACITIES[-1]), ylim=(-0.05, TOP))
     ax.set(xlabel="capacity (features)", ylabel="mean squared error")
-    empty = np.full(len(CAPACITIES), np.nan)
-    lines = {
-        "test": ax.plot(CAPACITIES, empty, "-", marker="", color="#D55E00", label="test")[0],
-        "train": ax.plot(CAPACITIES, empty, "--", marker="", color="#0072B2", label="training")[0],
-        "noise": ax.axhline(0, linestyle=":", marker="", color="0.4", label="noise of a label"),
-        "n": ax.axvline(1, linestyle="-.", marker="", color="0.4", label="features = samples"),
-        "point": ax.plot([1], [0], "o", linestyle="", markersize=8, color="#D55E00")[0],
-        "fitted": ax.plot([1], [0], "s", linestyle="", markersize=7, color="#0072B2")[0],
-    }
+    art, empty = {}, np.full(len(CAPACITIES), np.nan)
+    for name, line, point, color in (
+        ("test", "-", "o", "#D55E00"),
+        ("training", "--", "s", "#0072B2"),
+    ):
+        (curve,) = ax.plot(CAPACITIES, empty, line, marker="", color=color, label=name)
+        art[name] = curve, ax.plot([], [], point, markersize=8, color=color)[0]
+    style = {"marker": "", "color": "0.4"}
+    art["noise"] = ax.axhline(0, linestyle=":", label="noise of a label", **style)
+    art["n"] = ax.axvline(1, linestyle="-.", label="features = samples", **style)
     ax.legend(loc="upper left")
-    return lines
+    return art
 
 
 def _update(art, capacity, n, noise, ridge):
     found, at = risk(power_law_world(noise), n, CAPACITIES, ridge), CAPACITIES.index(capacity)
-    for name in ("test", "train"):  # what lies above the picture stops at its top
-        art[name].set_ydata(np.minimum(getattr(found, name), 2 * TOP))
+    for name, errors in (("test", found.test), ("training", found.train)):
+        curve, point = art[name]  # what lies above the picture stops at its top
+        curve.set_ydata(np.minimum(errors, 2 * TOP))
+        point.set_data([capacity], [min(errors[at], 0.97 * TOP)])
     art["noise"].set_ydata([noise, noise])
     art["n"].set_xdata([n, n])
-    art["point"].set_data([capacity], [min(found.test[at], 0.97 * TOP)])
-    art["fitted"].set_data([capacity], [found.train[at]])
 
 
 def _describe(capacity, n, noise, ridge):
@@ -135,14 +146,3 @@ def _place(at, n, test):
         return "underfitted, and a larger model would be better"
     near = "at the peak" if CAPACITIES[at] < 1.2 * n else "beyond the peak"
     return f"{near}, and a larger model would be better"
-
-
-def _kept(losses, patience):
-    """The record whose weights early stopping keeps."""
-    best = 0
-    for step, loss in enumerate(losses):
-        if loss < losses[best]:
-            best = step
-        elif step - best >= patience:
-            break
-    return best

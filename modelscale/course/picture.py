@@ -61,7 +61,10 @@ class Picture:
             self._canvas.restore_region(self._background)
         for artist in self._moving:
             self.figure.draw_artist(artist)
-        self.png = self._encode()
+        size, stream = self._canvas.get_width_height(), io.BytesIO()
+        image = Image.frombuffer("RGBA", size, self._canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+        image.convert("RGB").save(stream, "png", compress_level=1)  # opaque; speed before size
+        self.png = stream.getvalue()
 
     def as_html(self, text: str) -> str:
         """The picture as HTML, with `text` as its text alternative."""
@@ -77,25 +80,13 @@ class Picture:
 
         `text` stays the same from run to run, so that stored outputs can be compared.
         """
-        return {
-            **bundle,
-            "image/png": base64.b64encode(self.png).decode(),
-            "text/plain": text,
-        }
-
-    def _encode(self):
-        size, stream = self._canvas.get_width_height(), io.BytesIO()
-        image = Image.frombuffer("RGBA", size, self._canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
-        image.convert("RGB").save(stream, "png", compress_level=1)  # opaque; speed before size
-        return stream.getvalue()
+        return bundle | {"image/png": base64.b64encode(self.png).decode(), "text/plain": text}
 
 
 def _artists(art) -> Iterator[Artist]:
     """The artists in a nest of lists, tuples and dicts; whole axes are no moving parts."""
-    if isinstance(art, dict):
-        art = list(art.values())
-    if isinstance(art, list | tuple):
-        for part in art:
+    if isinstance(art, dict | list | tuple):
+        for part in art.values() if isinstance(art, dict) else art:
             yield from _artists(part)
     elif isinstance(art, Artist) and not isinstance(art, Axes):
         yield art

@@ -1,6 +1,6 @@
 """Of 02_scaling_laws: the checker of its exercise, and its break-it lab."""
 
-from .checkers import exercise, letter
+from . import exercise, letter
 
 check_halving = exercise(
     "solve A (factor x)^-alpha = A x^-alpha / 2 for the factor: A and x drop out.",
@@ -8,7 +8,6 @@ check_halving = exercise(
     cases=[(0.05,), (0.34,), (1.0,)],
     reference=lambda alpha: 2 ** (1 / alpha),
 )
-
 check_colleague = letter(
     "which of his columns can differ, when the networks are the same ones?",
     right="b",

@@ -9,9 +9,7 @@ import ipywidgets as w
 import numpy as np
 
 from .. import count, tuning
-from .checkers import exercise, letter
-from .controls import choice
-from .explorer import Explorer
+from . import Explorer, choice, exercise, letter
 
 KINDS = {"standard": ("standard", "#0072B2", "-o"), "mup": ("muP", "#D55E00", "--s")}
 TOP, BOTTOM = 2.4, 1.0  # of the loss axis, in nats; guessing costs ln 10 = 2.30
@@ -90,11 +88,11 @@ def tuning_explorer(sweep) -> Explorer:
             np.median(runs(optimizer=optimizer, kind=kind, width=v), 0) for v in (width, widths[0])
         )
         loss, cost = here[lrs.index(lr)], here[narrow.argmin()] - here.min()
+        lost = f"costs {cost:.2f} nats" if math.isfinite(cost) else "diverges"
         return (
             f"{KINDS[kind][0]}, {optimizer}, width {width}, rate {_power(lr)}: {_nats(loss)}. "
             f"Best at this width: {_nats(here.min())} at {_power(lrs[here.argmin()])}. The rate "
-            f"tuned at width {widths[0]}, {_power(lrs[narrow.argmin()])}, "
-            f"{f'costs {cost:.2f} nats' if math.isfinite(cost) else 'diverges'} here."
+            f"tuned at width {widths[0]}, {_power(lrs[narrow.argmin()])}, {lost} here."
         )
 
     return Explorer(

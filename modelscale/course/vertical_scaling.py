@@ -1,14 +1,14 @@
 """What belongs to 01_vertical_scaling: its explorer, the suspect of its lab, its checkers."""
 
+from statistics import fmean as mean
+
 import ipywidgets as w
 from torch import nn
 
 from .. import count
 from ..machine import predict_step
 from ..plot import seconds, si
-from .checkers import exercise, letter
-from .controls import choice
-from .explorer import Explorer
+from . import Explorer, choice, exercise, letter
 
 BATCH_SIZE = 64
 ALONG = {"depth": "hidden layers", "width": "neurons in each", "n": "training samples"}
@@ -23,16 +23,16 @@ def vertical_explorer(sweep, machine) -> Explorer:
     def update(art, **place):
         for name, (train, test, seeds, point) in art.items():
             there = [sweep.cell(**place | {name: value}) for value in sweep.values[name]]
-            train.set_ydata([_mean(cell["train"]) for cell in there])
-            test.set_ydata([_mean(cell["test"]) for cell in there])
+            train.set_ydata([mean(cell["train"]) for cell in there])
+            test.set_ydata([mean(cell["test"]) for cell in there])
             for seed, line in enumerate(seeds):
                 line.set_ydata([cell["test"][seed] for cell in there])
-            point.set_data([place[name]], [_mean(sweep.cell(**place)["test"])])
+            point.set_data([place[name]], [mean(sweep.cell(**place)["test"])])
 
     return Explorer(
         lambda figure: _panels(figure, sweep),
         update,
-        lambda **place: _costs(machine, **place) + _accuracies(sweep.cell(**place)),
+        lambda **place: _told(machine, sweep.cell(**place), **place),
         figsize=(6.4, 3.0),
         kind=w.ToggleButtons(options=("plain", "residual"), description="network"),
         depth=choice("depth", sweep.values["depth"], 4, unit="layers"),
@@ -62,25 +62,19 @@ def _panels(figure, sweep):
     return art
 
 
-def _costs(machine, kind, depth, width, n):
+def _told(machine, cell, kind, depth, width, n):
+    """What the network costs, and how well it does, in words."""
     shape = count.MLP(depth, width, residual=kind == "residual")
     n_bytes = 16 * shape.params + shape.saved_bytes(BATCH_SIZE)
     flops = shape.matmul_flops(BATCH_SIZE, training=True)
     step_s = predict_step(machine, shape, BATCH_SIZE).step_s
+    test = cell["test"]
     return (
         f"{kind}, {depth} x {width}, {n:,} samples: {si(shape.params)} parameters; "
         f"{si(flops)}FLOP, {si(n_bytes)}B and (predicted) {seconds(step_s)} a step. "
+        f"Test accuracy {mean(test):.2f} ({min(test):.2f} to {max(test):.2f}), training "
+        f"{mean(cell['train']):.2f}."
     )
-
-
-def _accuracies(cell):
-    low, high = min(cell["test"]), max(cell["test"])
-    spread = f"({low:.2f} to {high:.2f}), training {_mean(cell['train']):.2f}."
-    return f"Test accuracy {_mean(cell['test']):.2f} {spread}"
-
-
-def _mean(values):
-    return sum(values) / len(values)
 
 
 def suspect(depth: int) -> nn.Module:
@@ -98,7 +92,6 @@ check_train_flops = exercise(
     cases=((1, 32, 64), (4, 128, 64), (9, 17, 5)),
     reference=lambda depth, width, batch: count.MLP(depth, width).matmul_flops(batch, True),
 )
-
 check_widest = exercise(
     "parameters grow with the width, so try widths upwards and keep the last that fits; or write "
     "them as a polynomial in the width, set it equal to the budget, and round the solution down.",
@@ -107,24 +100,18 @@ check_widest = exercise(
     reference=lambda depth, budget: max(
         width for width in range(1, 2000) if count.MLP(depth, width).params <= budget
     ),
-    tolerance=0,
 )
-
 check_largest_batch = exercise(
     "the state (weights, gradients and AdamW's two averages, 4 bytes each) is there once, however "
     "large the batch; whole samples share what is left, if anything is.",
     name="largest_batch",
-    cases=(
+    cases=[
         (11_594, 976, 1_000_000),
         (124_000_000, 350_000_000, 80_000_000_000),
-        (1_000, 100, 17_000),
-        (1_000, 100, 16_099),
-        (1_000, 100, 9_000),
-    ),
+        *((1_000, 100, memory) for memory in (17_000, 16_099, 9_000)),
+    ],
     reference=lambda n, sample_bytes, memory: max(0, (memory - 16 * n) // sample_bytes),
-    tolerance=0,
 )
-
 check_suspect = letter(
     "look at one hidden layer: what else reaches that accuracy, and what would more layers add?",
     "c",

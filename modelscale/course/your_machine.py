@@ -8,9 +8,7 @@ import torch
 
 from .. import plot
 from ..count.operations import Operation
-from .checkers import exercise, letter
-from .controls import choice
-from .explorer import Explorer
+from . import Explorer, choice, exercise, letter
 
 SIZES = tuple(2**k for k in range(3, 13))
 COUNTS = {  # FLOPs, bytes and the shape of the product, in float32
@@ -94,26 +92,19 @@ check_intensity = exercise(
     cases=((96, 4), (1024, 2), (300, 8)),
     reference=lambda n, bytes_per_value: 2 * n / (3 * bytes_per_value),
 )
-
 check_roofline_time = exercise(
     "computing and moving overlap, so the longer of the two counts.",
     name="roofline_time",
-    cases=(  # the last two lie above a ridge and below another
-        (2e9, 1e6, 5e10, 1e10),
-        (1e6, 4e8, 5e10, 1e10),
-        (8e9, 1e9, 5e10, 1e10),
-        (8e9, 1e9, 2e11, 1e10),
-    ),
+    cases=[(2e9, 1e6, 5e10, 1e10), (1e6, 4e8, 5e10, 1e10)]
+    + [(8e9, 1e9, peak, 1e10) for peak in (5e10, 2e11)],  # above a ridge, and below another
     reference=lambda flops, n_bytes, peak, bandwidth: max(flops / peak, n_bytes / bandwidth),
 )
-
 check_ring_time = exercise(
     "a ring takes 2 (ranks - 1) steps, each with one latency and 1/ranks of the message.",
     name="ring_time",
     cases=((1e8, 2, 1e-4, 2e9), (4e6, 8, 5e-5, 1e9)),
     reference=lambda n_bytes, p, latency_s, rate: 2 * (p - 1) * (latency_s + n_bytes / p / rate),
 )
-
 check_lying_benchmark = letter(
     "compare the three calls of one size: do they agree, and which is furthest off?",
     "b",
