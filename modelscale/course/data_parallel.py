@@ -23,10 +23,8 @@ NETWORKS = {
     "GPT 4 x 256": count.Transformer(4, 256, 4, 256, 128),
 }
 WORKERS = tuple(2**k for k in range(11))
-BATCHES = tuple(2**k for k in range(4, 15))
 BANDWIDTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # GB/s
 SCALINGS = ("fixed batch", "batch per worker")
-ORDERS = ("overlap", "in turn")
 LEAST = 1.05  # more workers that bring less are not worth having
 FAULTS = {
     "average": "gradients are not averaged",
@@ -76,9 +74,9 @@ def data_parallel_explorer(machine, latency_s: float = 1e-4) -> Explorer:
         figsize=(6.4, 3.0),
         network=w.ToggleButtons(options=tuple(NETWORKS), value="MLP 4 x 1024"),
         scaling=w.ToggleButtons(options=SCALINGS, description="work"),
-        order=w.ToggleButtons(options=ORDERS, description="messages"),
+        order=w.ToggleButtons(options=("overlap", "in turn"), description="messages"),
         workers=choice("workers", WORKERS, 8),
-        batch=choice("batch", BATCHES, 2048, unit="samples"),
+        batch=choice("batch", [2**k for k in range(4, 15)], 2048, unit="samples"),
         bandwidth=choice("bandwidth", BANDWIDTHS, 1.0, unit="GB/s", format="{:g}".format),
     )
 
@@ -143,7 +141,10 @@ check_best_ranks = exercise(
     "the time of p ranks is compute_s / p, and 2 (p - 1) messages one after another, each of which "
     "takes latency_s and the time of n_bytes / p; try every p.",
     name="best_ranks",
-    cases=[(1e-3, 4e6, 5e-5, 1e9, 64), (0.01, 1e6, 1e-4, 1e9, 64), (1, 4e8, 1e-4, 1e10, 1024)],
+    cases=[
+        *((1e-3, 4e6, 5e-5, 1e9, 64), (0.01, 1e6, 1e-4, 1e9, 64)),
+        *((1, 4e8, 1e-4, 1e10, 1024), (0.2, 4e5, 1e-5, 1e10, 16)),
+    ],
     reference=_best_ranks,
 )
 check_loss_scale = exercise(

@@ -10,11 +10,6 @@ def _dropped(chosen, capacity):
 check_dropped_tokens = exercise(
     "count the tokens that each expert has taken so far; a full one takes no more.",
     name="dropped_tokens",
-    cases=[
-        ([0, 1, 0, 0, 1, 2, 0], 2),
-        ([3, 3, 3, 1], 1),
-        ([0, 1, 2, 3], 1),
-        ([1, 1, 0, 1, 0, 0, 0], 3),
-    ],
+    cases=[([0, 1, 0, 0, 1, 2, 0], 2), ([3, 3, 3, 1], 1), ([0, 1, 2, 3], 1)],
     reference=_dropped,
 )

@@ -136,13 +136,12 @@ def _place(at, n, test):
     """Where on the curve a capacity stands, from what the next larger one changes."""
     if at == len(CAPACITIES) - 1:
         return "the largest model of this world"
-    change = test[at + 1] / test[at] - 1 if np.isfinite(test[at]) else -1.0
+    change = test[at + 1] / test[at] - 1
     if abs(change) < FLAT:
         return "a larger model would change little"
     if change > 0:
         return "overfitted, and a larger model would be worse"
-    risen = (np.diff(test[: at + 1]) > 0).any()
-    if CAPACITIES[at] < n or not risen:  # a strong ridge leaves no peak
-        return "underfitted, and a larger model would be better"
-    near = "at the peak" if CAPACITIES[at] < 1.2 * n else "beyond the peak"
-    return f"{near}, and a larger model would be better"
+    where = "underfitted"
+    if CAPACITIES[at] >= n and (np.diff(test[: at + 1]) > 0).any():  # a strong ridge has no peak
+        where = "at the peak" if CAPACITIES[at] < 1.2 * n else "beyond the peak"
+    return f"{where}, and a larger model would be better"

@@ -67,8 +67,6 @@ def _place(boxes, timeline, unit=1.0):
 
 
 STAGES = (2, 4, 8)
-MICRO_BATCHES = (4, 8, 16, 32)
-CHUNKS = (1, 2, 4)
 BACKWARDS = (1.0, 1.5, 2.0, 3.0)  # of the whole backward, in forwards; half of it a gradient
 MESSAGES = (0.0, 0.1, 0.25, 0.5, 1.0)  # from rank to rank, in forwards
 
@@ -84,8 +82,8 @@ def schedule_player() -> Explorer:
         figsize=(6.8, 3.2),
         name=w.ToggleButtons(style={"button_width": "auto"}, **named),
         stages=choice("stages", STAGES, 4),
-        micro_batches=choice("micro-batches", MICRO_BATCHES, 8),
-        chunks=choice("chunks", CHUNKS, 2),
+        micro_batches=choice("micro-batches", (4, 8, 16, 32), 8),
+        chunks=choice("chunks", (1, 2, 4), 2),
         backward=choice("backward", BACKWARDS, 2.0, unit="forwards", format=plain),
         message=choice("message", MESSAGES, 0.0, unit="forwards", format=plain),
     )

@@ -11,12 +11,6 @@ def _smallest_stage(n_params, ranks, memory_bytes):
 check_smallest_stage = exercise(
     "count.state_bytes gives the bytes; try the stages in order; 4 comes after the last.",
     name="smallest_stage",
-    cases=[
-        (1e9, 8, 20e9),
-        (7.5e9, 64, 80e9),
-        (7.5e9, 64, 20e9),
-        (7.5e9, 64, 16e9),
-        (1e12, 64, 80e9),
-    ],
+    cases=[(1e9, 8, 20e9), (1e12, 64, 80e9), *((7.5e9, 64, size) for size in (80e9, 20e9, 16e9))],
     reference=_smallest_stage,
 )

@@ -34,7 +34,6 @@ PAIRS = {  # what the explorer calls a pair: (target, source of the second sweep
     "40 shapes with shuffled labels": ("signals", "40, labels shuffled"),
 }
 WIDTHS = {"digits": 8, "moved digits": 8, "signals": 24}  # of the networks of each target
-LABELS = (1, 5, 20, 100)  # a class, measured for every pair
 
 
 class Sweeps:
@@ -74,7 +73,7 @@ def transfer_explorer(sweeps: Sweeps) -> Explorer:
         lambda **state: _describe(sweeps, **state),
         figsize=(6.8, 3.4),
         pair=choice("source and target", tuple(PAIRS), "letters to moved digits"),
-        labels=choice("labels", LABELS, 5, unit="a class"),
+        labels=choice("labels", (1, 5, 20, 100), 5, unit="a class"),
     )
 
 
