@@ -73,9 +73,12 @@ def reached(case, way, rounds) -> dict:
     (shape, batch), (precision, compiled, every) = CASES[case], WAYS[way]
     recipe = Recipe(
         steps=every * (rounds + 1), batch_size=batch, lr=3e-4, records=rounds + 1,
-        precision=precision, compile=compiled,
+        precision=precision,
     )  # fmt: skip
-    history = fit(models.build(shape).to("cuda"), data.text(2_000_000), recipe)
+    model = models.build(shape).to("cuda")
+    if compiled:
+        model = torch.compile(model)
+    history = fit(model, data.text(2_000_000), recipe)
     times = [b - a for a, b in zip(history.seconds, history.seconds[1:], strict=False)]
     tokens = batch * shape.context * every
     flops = shape.train_flops_per_token() * tokens

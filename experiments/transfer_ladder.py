@@ -148,8 +148,8 @@ def accuracy(target, width, labels, method, lr, seed, probe_lr=None) -> tuple[fl
         _, flops = fit_tail(network, 3, few, replace(recipe, lr=probe_lr), seed)
         transfer.freeze(network, 0)
     history = fit(network, few, recipe, seed)
-    samples = recipe.steps * recipe.batch_size
-    return history.last["accuracy"], flops + models.train_flops(network, samples)
+    one = models.counted_flops(network, models.one_sample(network.shape), training=True)
+    return history.last["accuracy"], flops + recipe.steps * recipe.batch_size * one
 
 
 def fit_tail(network, frozen, few, recipe, seed) -> tuple[float, int]:

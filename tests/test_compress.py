@@ -311,8 +311,6 @@ REFUSED = [
     (lambda: compress.prune(SMALL, -0.1), "share=-0.1"),
     (lambda: compress.low_rank(SMALL, 0), "rank=0.*at least 1, at most 14"),
     (lambda: compress.low_rank(SMALL, 20), "rank=20.*more weights than the map"),
-    (lambda: compress.distil(SMALL, SMALL, FEW, Recipe(precision="bfloat16")), "precision='bfl"),
-    (lambda: compress.distil(SMALL, SMALL, FEW, Recipe(compile=True)), "compile=True"),
     (lambda: compress.distil(SMALL, SMALL, FEW, share=1.5), "share=1.5"),
     (lambda: compress.distil(SMALL, SMALL, FEW, temperature=0), "temperature=0"),
     (lambda: growth.narrow(CONV, width=5), "width=5.*at most 4"),

@@ -46,7 +46,7 @@ def test_a_history_has_them_where_there_is_no_closed_form(shape):
     task = data.digits(size=16) if shape in IMAGES else data.signals(100, 50)
     model = models.build(shape)
     history = fit(model, task, Recipe(steps=3, batch_size=5, records=1))
-    assert history.flops == [models.train_flops(model, 15)]
+    assert history.flops == [15 * models.counted_flops(model, models.one_sample(shape), True)]
 
 
 def test_an_image_conv_net_by_hand():
@@ -54,7 +54,7 @@ def test_an_image_conv_net_by_hand():
     first, second, head = 8 * 8 * 1 * 3 * 9, 4 * 4 * 3 * 6 * 9, 6 * 2 * 2 * 10
     model, x = models.build(shape), models.one_sample(shape)
     assert models.counted_flops(model, x) == 2 * (first + second + head)
-    assert models.train_flops(model, 5) == 5 * 2 * (2 * first + 3 * second + 3 * head)
+    assert models.counted_flops(model, x, True) == 2 * (2 * first + 3 * second + 3 * head)
 
 
 def test_a_mixture_by_hand():
@@ -79,15 +79,10 @@ def test_a_frozen_beginning_has_no_backward_pass():
     model = transfer.freeze(models.build(count.MLP(2, 12)), 1)
     products = 40 * 12 + 12 * 12 + 12 * 10  # forward
     products += 12 * 12 + 2 * 12 * 10  # weights of two layers, the input of the last
-    assert models.train_flops(model, 3) == 3 * 2 * products
-
-
-def test_samples_are_whole():
-    with pytest.raises(ValueError, match=r"^samples=0"):
-        models.train_flops(models.build(GPT), 0)
+    assert models.counted_flops(model, models.one_sample(model.shape), True) == 2 * products
 
 
 def test_counting_draws_no_random_numbers():
     before = torch.get_rng_state()
-    models.train_flops(models.build(MIXTURE), 2)
+    models.counted_flops(models.build(MIXTURE), models.one_sample(MIXTURE), True)
     assert torch.equal(torch.get_rng_state(), before)

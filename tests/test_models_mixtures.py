@@ -35,15 +35,3 @@ def test_the_balance_loss_shares_the_work():
         assert loads.sum(1) == pytest.approx(torch.ones(2))
         least[balance] = loads.min(1).values
     assert (least[0.0] < 0.03).all() and (least[0.1] > 0.04).all()
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: models.build(SHAPE).for_training("full"), "^recompute='full'.*GPT alone"),
-        (lambda: models.build(SHAPE).for_training(balance=-1), "^balance=-1"),
-    ],
-)
-def test_mistakes_are_answered(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from modelscale import count, data, models
-from modelscale.train import Recipe, evaluate, fit, fit_many
+from modelscale.train import Recipe, evaluate, fit
 from test_models import GPTS, counted_flops, hooked_bytes, loss_of
 
 EXPERTS = {"n_expert": 4, "n_expert_active": 2}
@@ -85,14 +85,14 @@ def test_the_layers_flops_are_done_once_more(shape):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("experts", [{}, EXPERTS])
-def test_fit_takes_it_from_the_recipe(experts, precision):
+def test_it_trains_to_the_same_losses(experts, precision):
     shape = replace(GPTS[1], vocab_size=256, **experts)
     text = data.text(100_000, source="synthetic")
     recipe = Recipe(steps=6, batch_size=4, records=1, precision=precision)
     runs = []
     for recompute in ("none", "full"):
-        net = models.build(shape)
-        history = fit(net, text, replace(recipe, recompute=recompute))
+        net = models.build(shape).for_training(recompute)
+        history = fit(net, text, recipe)
         assert net.recompute == recompute
         runs.append([*history.loss, *history.flops, *history.test_loss])
     assert runs[0] == pytest.approx(runs[1], rel=1e-5)
@@ -107,22 +107,13 @@ def test_nothing_is_kept_where_no_gradient_is_asked_for():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Recipe(recompute="selective"), "^recompute='selective'.*'none', 'full'"),
         (lambda: Recipe(balance=-0.1), "^balance=-0.1.*0 switches it off"),
         (lambda: models.build(GPTS[0]).for_training("all"), "^recompute='all'"),
-        (lambda: models.build(GPTS[0]).for_training(balance=-1), "^balance=-1"),
     ],
 )
 def test_mistakes_are_answered(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-@pytest.mark.parametrize("train", [fit, lambda net, *rest: fit_many([net], *rest)])
-def test_other_networks_say_that_they_do_not_recompute(train):
-    signals, net = data.signals(100, 100), models.build(count.MLP(2, 8))
-    with pytest.raises(ValueError, match=r"^recompute='full'.*GPT alone"):
-        train(net, signals, Recipe(steps=2, recompute="full"))
 
 
 def test_a_cache_is_refused_while_recomputing():

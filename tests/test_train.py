@@ -48,9 +48,9 @@ def test_training_lowers_the_loss_on_every_seed():
 
 def test_the_history_has_one_entry_a_record():
     _, history = trained()
-    assert history.step == [10, 20, 30, 40] and not history.stopped
-    assert history.last.keys() == vars(History()).keys() - {"stopped"}
-    assert all(len(v) == 4 for k, v in vars(history).items() if k != "stopped")
+    assert history.step == [10, 20, 30, 40]
+    assert history.last.keys() == vars(History()).keys()
+    assert all(len(values) == 4 for values in vars(history).values())
     per_step = SHAPE.matmul_flops(RECIPE.batch_size, training=True)
     assert history.flops == [per_step * step for step in history.step]
     assert history.seconds == sorted(history.seconds) and history.seconds[0] > 0
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
 def test_a_callback_that_returns_true_stops_the_run():
     seen = []
     _, history = trained(callback=lambda step, record: seen.append(record) or step >= 20)
-    assert history.stopped and history.step == [10, 20]
+    assert history.step == [10, 20]
     assert [record["step"] for record in seen] == [10, 20]
 
 
@@ -101,21 +101,6 @@ def test_bfloat16_reaches_the_loss_of_float32():
         history = fit(models.build(SHAPE), TASK, replace(RECIPE, precision=precision))
         losses.append(history.loss[-1])
     assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.02
-
-
-@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # Python 3.13.0 alone
-def test_a_compiled_network_is_trained_to_the_same_weights(monkeypatch):
-    seen, compiled = [], torch.compile
-
-    def compile_with(model):
-        seen.append(model)
-        return compiled(model, backend="aot_eager")  # all of it but the C++ compiler
-
-    monkeypatch.setattr(torch, "compile", compile_with)
-    model, eager = models.build(SHAPE), trained()[0]
-    fit(model, TASK, replace(RECIPE, compile=True))
-    assert seen == [model]
-    torch.testing.assert_close(weights(model), weights(eager), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -167,14 +152,6 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, options):
     name = next(iter(change | options))
     with pytest.raises(ValueError, match=f"{name}=.*as in the run that wrote"):
         fit(models.build(SHAPE), TASK, replace(RECIPE, **change), path=path, **options)
-
-
-def test_how_a_step_is_computed_may_change_between_two_sessions(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda model: model)
-    path = tmp_path / "run.safetensors"
-    with pytest.raises(CutOff):
-        fit(models.build(SHAPE), TASK, RECIPE, callback=cut_off_after(20), path=path)
-    assert fit(models.build(SHAPE), TASK, replace(RECIPE, compile=True), path=path).step[-1] == 40
 
 
 def normed(model):

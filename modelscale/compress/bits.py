@@ -79,12 +79,12 @@ class _Int8Linear(nn.Module):
         self.register_buffer("step", step.flatten())
         bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().clone()
         self.bias = nn.Parameter(bias, requires_grad=False)
-        self._packed = None  # in the kernel's own order, not in the state dict
-        self.register_load_state_dict_post_hook(_unpack)
+        self._pack()
+        self.register_load_state_dict_post_hook(_Int8Linear._pack)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._packed is None:
-            self._packed = _pack(self.weight, self.step, self.bias)
+        if x.is_meta:
+            return x.new_empty(*x.shape[:-1], self.out_features)
         # Without dot-product instructions (AVX2) the kernels add pairs of products in 16 bits,
         # which overflow silently. Inputs of 7 bits cannot: 2 x 127 x 127 < 2^15. QNNPACK (ARM)
         # adds in 32 bits and takes 8 bits whatever it is asked for.
@@ -95,8 +95,14 @@ class _Int8Linear(nn.Module):
         """Integer operations for this input, counted as the float32 map's FLOPs."""
         return 2 * x.numel() * len(self.weight)
 
-    def __getstate__(self):
-        return self.__dict__ | {"_packed": None}  # a copy packs its own
+    def _pack(self, _=None):
+        """Bring the weights in the kernel's own order, which is not in the state dict."""
+        zeros = torch.zeros(self.out_features, dtype=torch.long)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=DEPRECATED)
+            values, steps = self.weight * self.step[:, None], self.step.double()
+            rounded = torch.quantize_per_channel(values, steps, zeros, 0, torch.qint8)
+        self._packed = torch.ops.quantized.linear_prepack(rounded, self.bias.detach())
 
 
 def _step(weight, bits, per):
@@ -104,17 +110,3 @@ def _step(weight, bits, per):
     dims = tuple(range(1 if per == "channel" else 0, weight.dim()))
     largest = weight.abs().amax(dims, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
     return largest / (2 ** (bits - 1) - 1)
-
-
-def _unpack(layer, _):
-    """Forget the packed weights: others were loaded."""
-    layer._packed = None
-
-
-def _pack(weight, step, bias):
-    zeros = torch.zeros(len(weight), dtype=torch.long)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=DEPRECATED)
-        values = weight * step[:, None]
-        rounded = torch.quantize_per_channel(values, step.double(), zeros, 0, torch.qint8)
-    return torch.ops.quantized.linear_prepack(rounded, bias.detach())

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from .. import check
 from ..train import Recipe
-from ..train.loop import prepare, sample_order
+from ..train.loop import sample_order, train_step
 from ..train.parameters import make_optimizer, set_lr
 
 
@@ -14,32 +14,27 @@ def distil(student, teacher, data, recipe=None, temperature=2.0, share=0.5, seed
     """`student`, trained in place on the labels and on the teacher's answers.
 
     The loss is `share` of the teacher's part and 1 - `share` of the labels'. With `share` 0 it is
-    `fit`, step for step. The teacher answers once for every training sample. Float32 only, and not
-    compiled.
+    `fit`, step for step. The teacher answers once for every training sample.
 
     Shapes: `data` is a `data.Dataset`, x (n, ...), y (n,).
     Source: Hinton 2015 (Distilling the knowledge), section 2.
     """
     recipe = recipe or Recipe()
-    for name, plain in (("precision", "float32"), ("compile", False), ("recompute", "none")):
-        check.one_of(name, getattr(recipe, name), (plain,), "distil trains in no other way")
     check.number("temperature", temperature)
     if check.number("share", share, above=False) > 1:
         check.refuse("share", share, "from 0 (labels alone) to 1 (teacher alone)")
     answers = _answers(teacher, data.x_train)
     device = next(student.parameters()).device
-    prepare(student, recipe)
     optimizer = make_optimizer(student.parameters(), recipe)
+
+    def loss_of(logits, rows):
+        y, soft = (part[rows].to(device) for part in (data.y_train, answers))
+        loss = (1 - share) * F.cross_entropy(logits, y)
+        return loss + share * _soft_loss(logits, soft, temperature)
+
     for step, rows in enumerate(sample_order(len(data.y_train), recipe, seed), 1):
         set_lr(optimizer, [recipe.lr_at(step)])
-        x, y, soft = (part[rows].to(device) for part in (data.x_train, data.y_train, answers))
-        logits = student(x)
-        loss = (1 - share) * F.cross_entropy(logits, y)
-        loss = loss + share * _soft_loss(logits, soft, temperature)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
-        optimizer.step()
+        train_step(student, optimizer, data.x_train[rows].to(device), rows, recipe, loss_of)
     return student
 
 

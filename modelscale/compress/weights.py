@@ -58,7 +58,7 @@ def low_rank(model: nn.Module, rank: int) -> nn.Module:
     """
     most = {name: _largest_rank(layer) for name, layer in linear(model).items()}
     remedy = "above it a pair of factors has more weights than the map it replaces"
-    check.integer("rank", rank, 1, max(most.values()), remedy)
+    check.integer("rank", rank, 1, max(most.values(), default=0), remedy)
     names = [name for name, largest in most.items() if rank <= largest]
     return replaced(model, lambda layer: _pair(layer, rank), names)
 
@@ -79,6 +79,8 @@ class _SparseLinear(nn.Module):
         self.bias = copy.deepcopy(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_meta:
+            return x.new_empty(*x.shape[:-1], self.out_features)
         parts, size = (self.starts, self.columns, self.values), (self.out_features, x.shape[-1])
         weight = torch.sparse_csr_tensor(*parts, size, check_invariants=False)
         y = (weight @ x.flatten(0, -2).mT).mT.contiguous().unflatten(0, x.shape[:-1])

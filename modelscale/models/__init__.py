@@ -6,27 +6,24 @@ from torch import nn
 from .. import check, count
 from .cache import Cache
 from .experts import Mixture
-from .flops import counted_flops, one_sample, train_flops
-from .gpt import GPT, Attention, Block, FeedForward
-from .nets import MLP, ConvNet, ConvNet2d, MixtureMLP, ResidualBlock, ResidualMLP
+from .flops import counted_flops, one_sample
+from .gpt import GPT, Attention, FeedForward
+from .nets import MLP, ConvNet, ConvNet2d, MixtureMLP, ResidualMLP
 
 __all__ = [
     "GPT",
     "MLP",
     "Attention",
-    "Block",
     "Cache",
     "ConvNet",
     "ConvNet2d",
     "FeedForward",
     "Mixture",
     "MixtureMLP",
-    "ResidualBlock",
     "ResidualMLP",
     "build",
     "counted_flops",
     "one_sample",
-    "train_flops",
 ]
 
 _CLASSES = {
@@ -38,10 +35,7 @@ _CLASSES = {
 }
 
 
-def build(
-    shape: count.MLP | count.MixtureMLP | count.ConvNet | count.ConvNet2d | count.Transformer,
-    seed: int = 0,
-) -> nn.Module:
+def build(shape, seed: int = 0) -> nn.Module:
     """The network of this shape, its weights drawn from `seed`; the global random state stays."""
     check.integer("seed", seed, low=0)
     if type(shape) not in _CLASSES:

@@ -11,44 +11,29 @@ from .. import check, count
 class Cache:
     """Keys and values of all layers for `length` tokens of `batch` sequences, filled by `GPT`.
 
-    They have the type and place of `like`. `used` tokens are in it.
+    They have the type and place of `like`. `used` tokens are in it, `nbytes` are its bytes.
     """
 
     def __init__(self, shape: count.Transformer, batch: int, length: int, like: torch.Tensor):
         check.integer("batch", batch)
         check.integer("length", length, high=shape.context, remedy="the context is the limit")
-        size = (batch, shape.kv_heads, length, shape.head_size)
-        self.layers = [_LayerCache(like, size) for _ in range(shape.n_layer)]
-
-    @property
-    def used(self) -> int:
-        """Tokens whose keys and values are in the cache of every layer."""
-        return self.layers[-1].used
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all keys and values, filled or not."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
-
-
-class _LayerCache:
-    """Keys and values of one layer, each (B, K, length, Q)."""
-
-    def __init__(self, like, size):
-        self.keys = like.new_empty(size)
-        self.values = like.new_empty(size)
+        size = (shape.n_layer, 2, batch, shape.kv_heads, length, shape.head_size)
+        self.layers = like.new_empty(size)  # of each layer its keys, then its values
         self.used = 0
+        self.nbytes = self.layers.nbytes
 
-    def extend(self, keys, values):
-        """All keys and values up to here, those of the new tokens written behind the others.
+    def extend(self, layer, keys, values):
+        """All keys and values of a layer up to here, the new tokens' written behind the others.
 
         Shapes: twice (B, K, T, Q) -> twice (B, K, used, Q)
         """
-        start, end, length = self.used, self.used + keys.shape[2], self.keys.shape[2]
+        start, end, length = self.used, self.used + keys.shape[2], self.layers.shape[4]
         if end > length:
             remedy = f"{end} were to be kept: make a longer cache, or start anew"
             check.refuse("length", length, "enough for all tokens", remedy)
-        self.used = end
-        self.keys[:, :, start:end] = keys
-        self.values[:, :, start:end] = values
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        kept = self.layers[layer]
+        for part, new in zip(kept, (keys, values), strict=True):
+            part[:, :, start:end] = new
+        if layer == len(self.layers) - 1:
+            self.used = end
+        return kept[:, :, :, :end]

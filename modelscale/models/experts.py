@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import check, count
+from .. import count
 
 
 class Mixture(nn.Module):
@@ -59,7 +59,6 @@ class Mixture(nn.Module):
 
 def weigh_balance(model: nn.Module, balance: float) -> None:
     """Tell every mixture in `model` how much its balance loss weighs."""
-    check.number("balance", balance, above=False)
     for part in model.modules():
         if isinstance(part, Mixture):
             part.balance = balance

@@ -5,6 +5,7 @@ in a head, F hidden width of the MLP, V vocabulary.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import nn
@@ -13,8 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 from .. import check, count
 from .cache import Cache
-from .experts import Mixture, weigh_balance
+from .experts import Mixture
 
+# The whole block is computed again, as the published counts have it: torch would leave out its last
+# product, which no gradient asks for. There is no dropout, so no random state to keep.
+AGAIN = {"use_reentrant": False, "preserve_rng_state": False, "early_stop": False}
 ROTARY_BASE = 10_000.0  # the slowest pair turns once in about 2 pi x this many tokens (Su 2021)
 
 
@@ -22,7 +26,6 @@ class GPT(nn.Module):
     """A decoder-only transformer, norms before each half block: (B, T) -> (B, T, V).
 
     Above one expert, each MLP is a `Mixture`. With a `Cache`, `tokens` continue those in it.
-    `for_training` says how the blocks train.
 
     Source: Radford 2019 (GPT-2), with its scaling of residual layers; 0.02 as in its released code,
     here for positions, too (there 0.01).
@@ -59,24 +62,21 @@ class GPT(nn.Module):
             check.refuse("recompute", "full", "'none' with a cache", remedy)
         for i, block in enumerate(self.blocks):
             if recomputes:
-                x = _recomputed(block, x, rotary)
+                x = checkpoint(block, x, rotary, **AGAIN)
             else:
-                x = block(x, rotary, cache=None if cache is None else cache.layers[i])
+                x = block(x, rotary, cache and partial(cache.extend, i))
         # In mixed precision on a CPU logits are in float32, 2 % of the work: bfloat16 has not three
         # digits (4 layers of 256: losses after 400 steps up to 0.014 nats higher, up to 0.004 so).
         with torch.autocast("cpu", enabled=False):
             return self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
 
-    def for_training(self, recompute: str = "none", balance: float = 0.0) -> "GPT":
-        """This network, told what of a `train.Recipe` happens inside its blocks.
+    def for_training(self, recompute: str = "none") -> "GPT":
+        """This network; "full" keeps of each block its input alone until the backward pass.
 
-        `recompute="full"` keeps only the input of each block for the backward pass, which computes
-        the rest again; `balance` weighs the balance loss of its mixtures of experts.
-
+        That pass computes the rest again.
         Source: Chen 2016 (Training deep nets with sublinear memory cost), section 4.
         """
         self.recompute = check.one_of("recompute", recompute, ("none", "full"))
-        weigh_balance(self, balance)
         return self
 
     def _init_weights(self):
@@ -101,8 +101,8 @@ class Block(nn.Module):
         mlps = [FeedForward(shape) for _ in range(shape.n_expert)]
         self.mlp = Mixture(shape, mlps) if shape.n_expert > 1 else mlps[0]
 
-    def forward(self, x, rotary=None, cache=None):
-        x = x + self.attention(self.norm1(x), rotary, cache=cache)
+    def forward(self, x, rotary=None, extend=None):
+        x = x + self.attention(self.norm1(x), rotary, extend)
         return x + self.mlp(self.norm2(x))
 
 
@@ -117,10 +117,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(shape.d_model, width_in, shape.has_qkv_bias)
         self.out = nn.Linear(shape.attention_width, shape.d_model, shape.bias)
 
-    def forward(self, x, rotary=None, cache=None):
+    def forward(self, x, rotary=None, extend=None):
         q, k, v = self._heads(x, rotary)
-        if cache is not None:
-            k, v = cache.extend(k, v)
+        if extend:  # of a cache, from which come the keys and values of earlier tokens
+            k, v = extend(k, v)
         new, total = q.shape[2], k.shape[2]
         seen = torch.ones(new, total, dtype=torch.bool, device=q.device).tril(total - new)
         mask = None if new in (1, total) else seen

@@ -9,9 +9,9 @@ from itertools import pairwise
 from torch import nn
 from torch.nn import functional as F
 
-from .. import check, count
+from .. import count
 from ..count.nets import KERNEL, POOL
-from .experts import Mixture, weigh_balance
+from .experts import Mixture
 
 
 class MLP(nn.Module):
@@ -20,8 +20,7 @@ class MLP(nn.Module):
     def __init__(self, shape: count.MLP):
         super().__init__()
         self.shape = shape
-        sizes = zip(shape.sizes[:-1], shape.sizes[1:], strict=True)
-        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in sizes)
+        self.layers = nn.ModuleList(nn.Linear(*sizes) for sizes in pairwise(shape.sizes))
         _init_he(*self.layers[:-1])
         _init_head(self.layers[-1])
 
@@ -31,110 +30,58 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-class ResidualMLP(nn.Module):
-    """The same linear layers, each but the first and last with a shortcut around it."""
+class _Residual(nn.Module):
+    """A stem, `n` blocks h + layers(LayerNorm(h)), a last norm, a head: (B, n_in) -> (B, n_out)."""
 
-    def __init__(self, shape: count.MLP):
+    def __init__(self, shape, width, block, n):
         super().__init__()
         self.shape = shape
-        self.stem = nn.Linear(shape.n_in, shape.width)
-        self.blocks = nn.ModuleList(ResidualBlock(shape.width) for _ in range(shape.depth - 1))
-        self.norm = nn.LayerNorm(shape.width)
-        self.head = nn.Linear(shape.width, shape.n_out)
+        self.stem = nn.Linear(shape.n_in, width)
+        self.blocks = nn.ModuleList(block(shape) for _ in range(n))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, shape.n_out)
         _init_he(self.stem)
         _init_head(self.head)
 
-    def forward(self, x):
+    def features(self, x):
+        """What the head reads, but for its ReLU: (B, n_in) -> (B, width)."""
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        return self.head(F.relu(self.norm(x)))
+        return self.norm(x)
 
 
-class ResidualBlock(nn.Module):
+class ResidualMLP(_Residual):
+    """The linear layers of an `MLP`, each but the first and last with a shortcut around it."""
+
+    def __init__(self, shape: count.MLP):
+        super().__init__(shape, shape.width, _ResidualBlock, shape.depth - 1)
+
+    def forward(self, x):
+        return self.head(F.relu(self.features(x)))
+
+
+class _ResidualBlock(nn.Module):
     """h + Linear(relu(LayerNorm(h))): (B, width) -> (B, width)."""
 
-    def __init__(self, width: int):
+    def __init__(self, shape):
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(shape.width)
+        self.linear = nn.Linear(shape.width, shape.width)
         _init_he(self.linear)
 
     def forward(self, h):
         return h + self.linear(F.relu(self.norm(h)))
 
 
-class ConvNet(nn.Module):
-    """1-D convolutions with ReLU, then one linear head: (B, n_in) -> (B, n_out)."""
-
-    def __init__(self, shape: count.ConvNet):
-        super().__init__()
-        self.shape = shape
-        layers = zip(shape.channels[:-1], shape.channels[1:], shape.strides, strict=True)
-        padding = shape.kernel // 2
-        self.convs = nn.ModuleList(
-            nn.Conv1d(c_in, c_out, shape.kernel, stride, padding) for c_in, c_out, stride in layers
-        )
-        self.head = nn.Linear(shape.n_features, shape.n_out)
-        _init_he(*self.convs)
-        _init_head(self.head)
-
-    def forward(self, x):
-        x = x.unsqueeze(1)  # (B, n_in) -> (B, 1, n_in)
-        for conv in self.convs:
-            x = F.relu(conv(x))
-        return self.head(x.flatten(1))  # (B, width, length) -> (B, width * length)
-
-
-class ConvNet2d(nn.Module):
-    """2-D convolutions, each pooled, then one linear head: (B, 1, size, size) -> (B, n_out)."""
-
-    def __init__(self, shape: count.ConvNet2d):
-        super().__init__()
-        self.shape = shape
-        self.convs = nn.ModuleList(
-            nn.Conv2d(c_in, c_out, KERNEL, padding=KERNEL // 2)
-            for c_in, c_out in pairwise(shape.channels)
-        )
-        self.head = nn.Linear(shape.n_features, shape.n_out)
-        _init_he(*self.convs)
-        _init_head(self.head)
-
-    def forward(self, x):
-        for conv in self.convs:
-            # the largest, then the ReLU: the same as the other way round, on a quarter as many
-            x = F.relu(F.max_pool2d(conv(x), POOL))
-        return self.head(x.flatten(1))  # (B, channels, size, size) -> (B, n_features)
-
-
-class MixtureMLP(nn.Module):
-    """A stem, blocks h + MLP(LayerNorm(h)), norm and head: (B, n_in) -> (B, n_out).
-
-    Above one expert, each MLP is a `Mixture`.
-    """
+class MixtureMLP(_Residual):
+    """Blocks h + MLP(LayerNorm(h)), each MLP a `Mixture` above one expert."""
 
     def __init__(self, shape: count.MixtureMLP):
-        super().__init__()
-        self.shape = shape
-        self.stem = nn.Linear(shape.n_in, shape.d_model)
-        self.blocks = nn.ModuleList(_ExpertBlock(shape) for _ in range(shape.depth))
-        self.norm = nn.LayerNorm(shape.d_model)
-        self.head = nn.Linear(shape.d_model, shape.n_out)
-        _init_he(self.stem)
-        _init_head(self.head)
+        super().__init__(shape, shape.d_model, _ExpertBlock, shape.depth)
 
     def forward(self, x):
-        h = self.stem(x)
-        for block in self.blocks:
-            h = block(h)
-        return self.head(self.norm(h))
-
-    def for_training(self, recompute: str = "none", balance: float = 0.0) -> "MixtureMLP":
-        """This network, told how much its mixtures' balance loss weighs."""
-        remedy = "of the networks of the course, a GPT alone recomputes"
-        check.one_of("recompute", recompute, ("none",), remedy)
-        weigh_balance(self, balance)
-        return self
+        return self.head(self.features(x))
 
 
 class _ExpertBlock(nn.Module):
@@ -156,6 +103,47 @@ def _expert(shape):
     _init_he(up)
     _init_head(down)
     return nn.Sequential(up, nn.ReLU(), down)
+
+
+class _Convs(nn.Module):
+    """`convs`, then one linear head."""
+
+    def __init__(self, shape, convs):
+        super().__init__()
+        self.shape = shape
+        self.convs = nn.ModuleList(convs)
+        self.head = nn.Linear(shape.n_features, shape.n_out)
+        _init_he(*self.convs)
+        _init_head(self.head)
+
+
+class ConvNet(_Convs):
+    """1-D convolutions with ReLU, then one linear head: (B, n_in) -> (B, n_out)."""
+
+    def __init__(self, shape: count.ConvNet):
+        channels, k = pairwise(shape.channels), shape.kernel
+        layers = zip(channels, shape.strides, strict=True)
+        super().__init__(shape, (nn.Conv1d(*c, k, stride, k // 2) for c, stride in layers))
+
+    def forward(self, x):
+        x = x.unsqueeze(1)  # (B, n_in) -> (B, 1, n_in)
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        return self.head(x.flatten(1))  # (B, width, length) -> (B, width * length)
+
+
+class ConvNet2d(_Convs):
+    """2-D convolutions, each pooled, then one linear head: (B, 1, size, size) -> (B, n_out)."""
+
+    def __init__(self, shape: count.ConvNet2d):
+        channels = pairwise(shape.channels)
+        super().__init__(shape, (nn.Conv2d(*c, KERNEL, padding=KERNEL // 2) for c in channels))
+
+    def forward(self, x):
+        for conv in self.convs:
+            # the largest, then the ReLU: the same as the other way round, on a quarter as many
+            x = F.relu(F.max_pool2d(conv(x), POOL))
+        return self.head(x.flatten(1))  # (B, channels, size, size) -> (B, n_features)
 
 
 def _init_he(*layers, gain=2.0):

@@ -15,18 +15,17 @@ import safetensors.torch
 
 from .. import check
 from . import parameters
+from .recipe import History
 
 
 def save(path, model, optimizer, history, run) -> None:
-    """Write weights, optimizer state and history to `path`, where one is given.
+    """Write weights, optimizer state and history to `path`.
 
-    What stood at `path` becomes `path` + ".previous".
+    What stood there becomes `path` + ".previous".
     """
-    if path is None:
-        return
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    parameters.take(model, optimizer, kept := {})  # by name: groups number the parameters anew
-    for name, state in kept.items():
+    # by name: groups number the parameters anew
+    for name, state in parameters.taken(model, optimizer).items():
         tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     aside = Path(f"{path}.writing")
@@ -39,15 +38,13 @@ def save(path, model, optimizer, history, run) -> None:
     os.replace(aside, path)
 
 
-def resume(path, model, optimizer, history, run):
-    """`history` with the records of the newest readable checkpoint; model and optimizer loaded.
+def resume(path, model, optimizer, run) -> History:
+    """The history in the newest readable checkpoint, model and optimizer loaded; else a new one.
 
-    Without a path or a checkpoint nothing changes. A damaged file is reported by a warning, and the
-    one before it is used.
-
-    Raises: ValueError if the checkpoint is of another network or another run.
+    A damaged file is reported by a warning, and the one before it is used. One of another network
+    or another run is refused.
     """
-    for candidate in (path, f"{path}.previous") if path else ():
+    for candidate in (path, f"{path}.previous"):
         try:
             with safetensors.safe_open(candidate, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -60,8 +57,8 @@ def resume(path, model, optimizer, history, run):
             continue
         _check_run(candidate, json.loads(about.get("run", "{}")), run)
         _load(candidate, model, optimizer, tensors)
-        return type(history)(**{**json.loads(about["history"]), "stopped": False})
-    return history
+        return History(**json.loads(about["history"]))
+    return History()
 
 
 def _check_run(path, before, run):
@@ -72,15 +69,17 @@ def _check_run(path, before, run):
 
 
 def _load(path, model, optimizer, tensors):
-    weights = {n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")}
+    weights, state = {}, {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            weights[rest] = value
+        elif kind == "optimizer":
+            owner, _, key = rest.rpartition(".")
+            state.setdefault(owner, {})[key] = value
     shapes = {name: value.shape for name, value in weights.items()}
     if shapes != {name: value.shape for name, value in model.state_dict().items()}:
         remedy = "this one is of another network: take that, or another path"
         check.refuse("path", str(path), "a checkpoint of this network", remedy)
     model.load_state_dict(weights)
-    state = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            owner, _, key = name.removeprefix("optimizer.").rpartition(".")
-            state.setdefault(owner, {})[key] = value
     parameters.give(model, optimizer, state)

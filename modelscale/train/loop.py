@@ -5,16 +5,17 @@ The optimizer and the clipping come from torch. Legend: B batch, T tokens, K cla
 
 import functools
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .. import check, models
+from ..models.experts import weigh_balance
 from ..timing import Stopwatch
 from . import checkpoint
-from .parameters import factor_list, give, make_optimizer, set_lr, take, trained
+from .parameters import factor_list, give, make_optimizer, set_lr, taken, trained
 from .recipe import History, Recipe
 from .scoring import score
 
@@ -31,43 +32,43 @@ def fit(
     dict, gives the optimizer's state by parameter to begin with, and takes up the last.
 
     Shapes: `data` is a `data.Dataset` (x (n, ...), y (n,)) or a `data.Text` (bytes).
-    Raises: ValueError for a batch larger than the data, or factors that miss a parameter.
     """
     recipe = recipe or Recipe()
     device = next(model.parameters()).device
-    network = torch.compile(model) if recipe.compile else model
     optimizer = make_optimizer(_param_groups(model, recipe, lr_factors), recipe)
     factors = [group["lr"] / recipe.lr for group in optimizer.param_groups]
-    give(model, optimizer, state)
-    run = {"seed": seed, **asdict(replace(recipe, compile=False))}  # what a resumed run must share
-    history = checkpoint.resume(path, model, optimizer, History(), run)
+    give(model, optimizer, state or {})
+    run = {"seed": seed, **asdict(recipe)}  # what a resumed run must share
+    history = checkpoint.resume(path, model, optimizer, run) if path else History()
     done = history.step[-1] if history.step else 0
     total, clock = 0.0, Stopwatch(device, history.seconds[-1] if done else 0.0)
     for step, (x, y) in enumerate(_batches(data, model.shape, recipe, seed, done), done + 1):
         set_lr(optimizer, [recipe.lr_at(step) * factor for factor in factors])
-        total += train_step(network, optimizer, x.to(device), y.to(device), recipe)
+        total += train_step(model, optimizer, x.to(device), y.to(device), recipe)
         if step in recipe.record_steps:
             with clock.paused():
-                flops = step * step_flops(model.shape, recipe.batch_size)
                 mean_loss = float(total) / (step - done)
-                history.add(step, mean_loss, flops, clock.seconds, score(model, data))
-                history.stopped = bool(callback and callback(step, history.last))
-                checkpoint.save(path, model, optimizer, history, run)
+                add_record(history, model, data, recipe, step, mean_loss, clock.seconds)
+                stop = callback and callback(step, history.last)
+                if path:
+                    checkpoint.save(path, model, optimizer, history, run)
             total, done = 0.0, step
-        if history.stopped:
-            break
-    take(model, optimizer, state)
+            if stop:
+                break
+    if state is not None:
+        state.clear()
+        state.update(taken(model, optimizer))
     return history
 
 
-def train_step(network, optimizer, x, y, recipe):
+def train_step(network, optimizer, x, y, recipe, loss_of=F.cross_entropy):
     """The loss of one batch, after one step of the optimizer down its gradient.
 
-    Shapes: x (B, ...), y (B,) or (B, T) -> ().
+    Shapes: x (B, ...), y (B,) or (B, T) -> (). `loss_of` gets logits and `y` without T.
     """
-    prepare(network, recipe)
+    weigh_balance(network, recipe.balance)
     with torch.autocast(x.device.type, torch.bfloat16, recipe.precision == "bfloat16"):
-        loss = _cross_entropy(network(x), y)
+        loss = loss_of(network(x).flatten(0, -2), y.flatten())
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(trained(network).values(), recipe.clip)
@@ -75,29 +76,30 @@ def train_step(network, optimizer, x, y, recipe):
     return loss.detach()
 
 
-def prepare(network, recipe) -> None:
-    """Tell a GPT what of `recipe` happens inside its blocks; refuse it where there are none."""
-    if hasattr(network, "for_training"):
-        network.for_training(recipe.recompute, recipe.balance)
-    else:
-        remedy = "of the networks of the course, a GPT alone recomputes"
-        check.one_of("recompute", recipe.recompute, ("none",), remedy)
+def add_record(history, model, data, recipe, step, loss, seconds) -> None:
+    """Append to `history` how good `model` is after `step` steps, and what they took."""
+    flops = step * step_flops(model.shape, recipe.batch_size)
+    row = {"step": step, "loss": loss, "flops": flops, "seconds": seconds, **score(model, data)}
+    for name, value in row.items():
+        getattr(history, name).append(value)
 
 
+@functools.cache
 def step_flops(shape, batch_size) -> int:
     """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
     if hasattr(shape, "train_flops_per_token"):
         return shape.train_flops_per_token() * batch_size * shape.context
     if hasattr(shape, "matmul_flops"):
         return shape.matmul_flops(batch_size, training=True)
-    return batch_size * _sample_flops(shape)
+    with torch.device("meta"):  # no closed form: counted
+        model, x = models.build(shape), models.one_sample(shape)
+    return batch_size * models.counted_flops(model, x, training=True)
 
 
 def sample_order(n, recipe, seed):
     """Row numbers of every step's batch: each epoch a new permutation, drawn by `seed`.
 
     Shapes: -> (steps, B) int64. An epoch's end may fall inside a batch.
-    Raises: ValueError for a batch larger than the data.
     """
     if recipe.batch_size > n:
         allowed = f"at most the {n} training samples"
@@ -108,7 +110,7 @@ def sample_order(n, recipe, seed):
     return torch.cat(epochs)[:wanted].view(recipe.steps, recipe.batch_size)
 
 
-def _param_groups(model, recipe, lr_factors=None):
+def _param_groups(model, recipe, lr_factors):
     """torch's parameter groups, one for each factor. A factor divides the weight decay, too."""
     members = {}
     factors = factor_list(model, lr_factors)
@@ -121,10 +123,7 @@ def _param_groups(model, recipe, lr_factors=None):
 
 
 def _batches(data, shape, recipe, seed, done=0):
-    """The (x, y) of every step after the first `done`, drawn by `seed` alone.
-
-    Raises: ValueError for a batch larger than the data.
-    """
+    """The (x, y) of every step after the first `done`, drawn by `seed` alone."""
     if hasattr(data, "batch"):  # text: windows of bytes at random offsets
         generator = torch.Generator().manual_seed(seed)
         for step in range(recipe.steps):
@@ -135,18 +134,3 @@ def _batches(data, shape, recipe, seed, done=0):
     order = sample_order(len(data.y_train), recipe, seed)
     for rows in order[done:]:
         yield data.x_train.index_select(0, rows), data.y_train.index_select(0, rows)
-
-
-@functools.cache
-def _sample_flops(shape):
-    """FLOPs of training on one sample, where no closed form has them: counted."""
-    with torch.device("meta"):
-        return models.train_flops(models.build(shape), 1)
-
-
-def _cross_entropy(logits, labels):
-    """The mean loss in nats.
-
-    Shapes: logits (B, K) with labels (B,), or (B, T, K) with (B, T) -> ().
-    """
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())

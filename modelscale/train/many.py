@@ -5,19 +5,22 @@ matrix product cost hardly more than one. Each member ends where `train.fit` wou
 Legend: M members, B batch, n samples, P trained parameters of one member, K classes.
 """
 
+import copy
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, groupby
 
 import torch
+from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector
 
 from .. import check
 from ..timing import Stopwatch
-from .loop import prepare, sample_order, step_flops
+from .loop import add_record, sample_order
 from .parameters import factor_list, make_optimizer, set_lr, trained
 from .recipe import History, Recipe
-from .scoring import score
 
 
 def fit_many(
@@ -30,8 +33,6 @@ def fit_many(
     to 0, 1, 2, ...; `lrs` and the weight `decays` to the recipe's. `callback(step, records)` gets
     one record a member, may look at the models, and stops all by returning True. `lr_factors` are
     those of `fit`, the same for all members.
-
-    Raises: ValueError for members of different shapes, or lists of different lengths.
     """
     recipe, n = recipe or Recipe(), len(models)
     seeds = _one_each("seeds", seeds, range(n))
@@ -44,57 +45,58 @@ def fit_many(
     (x, y, starts), stack = _joined(sets), _Stack(models)
     orders = [sample_order(len(d.y_train), recipe, s) for d, s in zip(sets, seeds, strict=True)]
     update = _Update(stack, recipe, lrs, decays, lr_factors)
-    histories, done, total, clock = [History() for _ in models], 0, 0.0, Stopwatch(stack.device)
+    histories, clock = [History() for _ in models], Stopwatch(stack.device)
+    done, total = 0, 0.0
     for step, rows in enumerate(torch.stack(orders, 1) + starts, 1):  # (M, B)
-        batch, labels = (_batch(part, rows, stack.device) for part in (x, y))
-        losses = _member_losses(stack(batch), labels)  # (M,)
-        stack.backward(losses.sum())
+        total += stack.backward(*(_batch(part, rows, stack.device) for part in (x, y)))
         stack.clip(recipe.clip)
         update(step)
-        total += losses.detach()
         if step in recipe.record_steps:
             with clock.paused():
-                means = (total / (step - done)).tolist()
                 stack.write_back()
-                _record(histories, stack, sets, means, step, recipe, clock.seconds / n)
-                stop = bool(callback and callback(step, [history.last for history in histories]))
+                means = (total / (step - done)).tolist()
+                for history, model, own, mean in zip(histories, models, sets, means, strict=True):
+                    add_record(history, model, own, recipe, step, mean, clock.seconds / n)
+                stop = callback and callback(step, [history.last for history in histories])
             total, done = 0.0, step
             if stop:
                 break
-    for history in histories:
-        history.stopped = stop
     return histories
 
 
 class _Stack:
-    """The trained weights of M networks of one shape, as one (M, P) matrix, and their forward pass.
+    """The trained weights of M networks of one shape, as one (M, P) matrix, and their gradients.
 
     Every parameter is a view into the matrix, so that the optimizer updates one long row a member
     in place of many short tensors. (The idea of stacked weights: torch.func's model ensembling.)
     """
 
     def __init__(self, models):
-        self.models, self.shape = list(models), models[0].shape
-        with torch.no_grad():
-            rows = [torch.cat([p.flatten() for p in trained(m).values()]) for m in self.models]
-        self.weights = torch.stack(rows)  # (M, P)
+        self.models = models
+        rows = [parameters_to_vector(trained(model).values()) for model in models]
+        self.weights = torch.stack(rows).detach()  # (M, P)
         self.gradients, self.device = torch.zeros_like(self.weights), self.weights.device
-        self._trained = {n: v.requires_grad_() for n, v in self._views(self.weights).items()}
-        self._gradient_views = list(self._views(self.gradients).values())
-        frozen = [n for n, p in self.models[0].named_parameters() if not p.requires_grad]
-        fixed = {n: torch.stack([m.get_parameter(n) for m in self.models]) for n in frozen}
-        self.parameters = fixed | self._trained
-        self._forward = _form(self.models[0])
+        like = trained(models[0])
+        columns = self.weights.split([p.numel() for p in like.values()], dim=1)
+        views = (part.unflatten(1, p.shape) for part, p in zip(columns, like.values(), strict=True))
+        self._trained = {
+            name: view.requires_grad_() for name, view in zip(like, views, strict=True)
+        }
+        frozen = [name for name, _ in models[0].named_parameters() if name not in like]
+        fixed = {n: torch.stack([model.get_parameter(n) for model in models]) for n in frozen}
+        self._forward = _forward(models[0], self._trained | fixed)
 
-    def __call__(self, x):
-        """The logits of every member. Shapes: x (M, B, ...) -> (M, B, K)."""
-        return self._forward(self, x)
+    def backward(self, x, labels):
+        """Each member's mean loss, its gradient in `gradients`.
 
-    def backward(self, loss) -> None:
-        """Write the gradient of `loss` into `gradients` (M, P)."""
-        found = torch.autograd.grad(loss, list(self._trained.values()))
-        for view, gradient in zip(self._gradient_views, found, strict=True):
-            view.copy_(gradient)
+        Shapes: x (M, B, ...), labels (M, B) -> (M,).
+        """
+        logits = self._forward(x)  # (M, B, K)
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        losses = losses.view(labels.shape).mean(1)
+        found = torch.autograd.grad(losses.sum(), list(self._trained.values()))
+        torch.cat([gradient.flatten(1) for gradient in found], 1, out=self.gradients)
+        return losses.detach()
 
     def clip(self, largest) -> None:
         """Scale each member's gradient to a norm of at most `largest`."""
@@ -104,18 +106,9 @@ class _Stack:
     @torch.no_grad()
     def write_back(self) -> None:
         """Copy the trained weights into the models."""
-        views = self._views(self.weights)
         for member, model in enumerate(self.models):
             for name, parameter in trained(model).items():
-                parameter.copy_(views[name][member])
-
-    def _views(self, matrix):
-        views, start = {}, 0
-        for name, parameter in trained(self.models[0]).items():
-            columns = matrix.detach()[:, start : start + parameter.numel()]
-            views[name] = columns.view(-1, *parameter.shape)
-            start += parameter.numel()
-        return views
+                parameter.copy_(self._trained[name][member])
 
 
 class _Update:
@@ -130,24 +123,25 @@ class _Update:
         columns = torch.tensor([lrs, decays], device=stack.device).unsqueeze(2)
         self.lrs, self.decays = columns  # (M, 1) each
         if lr_factors is not None:
-            self.factors = _spread(stack, factor_list(stack.models[0], lr_factors))  # (P,)
+            sizes = [p.numel() for p in trained(stack.models[0]).values()]
+            factors = factor_list(stack.models[0], lr_factors)
+            factors = torch.tensor(factors).repeat_interleave(torch.tensor(sizes))  # (P,)
+            self.factors = factors.to(stack.device)
             decays = [0.0] * len(lrs)  # `_decay` does it: no factor for that
         self.optimizer = make_optimizer(_groups(stack, lrs, decays), recipe)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-        self.before = torch.empty_like(stack.weights)
 
+    @torch.no_grad()
     def __call__(self, step):
         share = self.recipe.lr_at(step) / self.recipe.lr
         set_lr(self.optimizer, [share * peak for peak in self.peaks])
         if self.factors is None:
             self.optimizer.step()
             return
-        with torch.no_grad():
-            self._decay(share)
-            self.before.copy_(self.stack.weights)
-            self.optimizer.step()
-            weights = self.stack.weights
-            torch.lerp(self.before, weights, self.factors, out=weights)
+        self._decay(share)
+        weights, before = self.stack.weights, self.stack.weights.clone()
+        self.optimizer.step()
+        torch.lerp(before, weights, self.factors, out=weights)
 
     def _decay(self, share):
         """Decay as AdamW and SGD do, with a factor's own decay divided by the factor."""
@@ -158,31 +152,22 @@ class _Update:
 
 
 def _check_alike(models, recipe):
-    """Refuse what would be left out or mixed up, and prepare the network that serves all."""
-    for name, plain in (("precision", "float32"), ("compile", False)):
-        check.one_of(name, getattr(recipe, name), (plain,), "train each network with fit")
+    """Refuse what would be left out or mixed up."""
+    check.one_of("precision", recipe.precision, ("float32",), "train each network with fit")
     n_expert = getattr(models[0].shape, "n_expert", 1)
     check.integer("n_expert", n_expert, high=1, remedy="train each mixture with fit")
     if any(p._backward_hooks for model in models for p in model.parameters()):
         check.refuse("models", "pruned", "without hooks on parameters", "train each with fit")
-    what = ("shape", "depth of freezing", "alpha / rank of adapters")
-    for name, kinds in zip(what, zip(*map(_kind, models), strict=True), strict=True):
-        if any(kind != kinds[0] for kind in kinds):
-            check.refuse("models", kinds, f"of one {name}", "call fit_many once for each")
-    prepare(models[0], recipe)
+    kinds = [_kind(model) for model in models]
+    if any(kind != kinds[0] for kind in kinds):
+        same = "of one shape, with the same parts frozen and one alpha / rank of adapters"
+        check.refuse("models", kinds, same, "call fit_many once for each")
 
 
 def _kind(model):
     """What all members share: also the numbers beside the parameters, of LoRA and attention."""
     scales = [part.scale for part in model.modules() if hasattr(part, "scale")]
     return model.shape, list(trained(model)), scales
-
-
-def _record(histories, stack, sets, means, step, recipe, seconds):
-    """Add a record to each history; `means` are the training losses since the one before."""
-    flops = step * step_flops(stack.shape, recipe.batch_size)
-    for history, model, data, mean in zip(histories, stack.models, sets, means, strict=True):
-        history.add(step, mean, flops, seconds, score(model, data))
 
 
 def _one_each(name, values, default):
@@ -201,59 +186,48 @@ def _joined(sets):
     if not all(hasattr(one, "y_train") for one in sets):
         check.refuse("data", sets, "a data.Dataset for all or each", "train on a text with fit")
     distinct = {id(one): one for one in sets}
+    x, y = (
+        torch.cat([getattr(one, part) for one in distinct.values()])
+        for part in ("x_train", "y_train")
+    )
     starts = accumulate((len(one.y_train) for one in distinct.values()), initial=0)
     starts = dict(zip(distinct, starts, strict=False))
-    parts = ([getattr(one, part) for one in distinct.values()] for part in ("x_train", "y_train"))
-    x, y = (part[0] if len(part) == 1 else torch.cat(part) for part in parts)
     return x, y, torch.tensor([[starts[id(one)]] for one in sets])
 
 
 def _batch(part, rows, device):
     """The rows of all members. Shapes: part (n, ...), rows (M, B) -> (M, B, ...)."""
-    found = part.index_select(0, rows.flatten())
-    return found.view(*rows.shape, *part.shape[1:]).to(device)
+    return part.index_select(0, rows.flatten()).unflatten(0, rows.shape).to(device)
 
 
-def _member_losses(logits, labels):
-    """Each member's mean loss. Shapes: logits (M, B, K), labels (M, B) -> (M,)."""
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view(labels.shape).mean(1)
+def _groups(stack, lrs, decays):
+    """Parameter groups, one for each run of members with the same rate and decay."""
+    groups, end = [], 0
+    for (lr, decay), run in groupby(zip(lrs, decays, strict=True)):
+        members = slice(end, end := end + len(list(run)))
+        rows = nn.Parameter(stack.weights[members])
+        rows.grad = stack.gradients[members]
+        groups.append({"params": [rows], "lr": lr, "weight_decay": decay})
+    return groups
 
 
-def _mlp(stack, x):
-    """Linear, ReLU, ..., linear. Shapes: (M, B, n_in) -> (M, B, K)."""
-    p, last = stack.parameters, stack.shape.depth
-    for i in range(last + 1):
-        x = _linear(p, f"layers.{i}", x)
-        x = x if i == last else x.relu_()
-    return x
+def _forward(model, parameters):
+    """The forward pass of all members. Shapes: (M, B, ...) -> (M, B, K).
 
-
-def _residual_mlp(stack, x):
-    """Stem, residual blocks, norm, head. Shapes: (M, B, n_in) -> (M, B, K)."""
-    p = stack.parameters
-    x = _linear(p, "stem", x)
-    for i in range(stack.shape.depth - 1):
-        x = x + _linear(p, f"blocks.{i}.linear", _norm(p, f"blocks.{i}.norm", x).relu_())
-    return _linear(p, "head", _norm(p, "norm", x).relu_())
-
-
-def _vmapped(stack, x):
-    """Any network, through torch.vmap: slower than the forms by hand, right for all."""
-    call = torch.vmap(lambda p, x: functional_call(stack.models[0], p, (x,)))
-    return call(stack.parameters, x)
-
-
-FORWARD = {"MLP": _mlp, "ResidualMLP": _residual_mlp}
-PLAIN = {*FORWARD, "ResidualBlock", "ModuleList", "Linear", "LayerNorm"}
-
-
-def _form(model):
-    """The forward pass by hand, where there is one and all parts are as they were built."""
+    A network of linear maps and norms runs as it is, over parts that read stacked weights. Any
+    other goes through torch.vmap: slower, and right for all.
+    """
     parts = list(model.modules())
-    plain = {type(part).__name__ for part in parts} <= PLAIN
-    hooked = any(part._forward_hooks for part in parts)
-    return FORWARD[type(model).__name__] if plain and not hooked else _vmapped
+    if {type(part).__name__ for part in parts} <= PLAIN and not any(
+        p._forward_hooks for p in parts
+    ):
+        model = copy.deepcopy(model)
+        for name, part in model.named_modules():
+            if type(part) in STACKED:
+                part.forward = partial(STACKED[type(part)], parameters, name)
+        return model
+    call = torch.vmap(lambda p, x: functional_call(model, p, (x,)))
+    return partial(call, parameters)
 
 
 def _linear(p, name, x):
@@ -265,20 +239,5 @@ def _norm(p, name, x):
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale)
 
 
-def _groups(stack, lrs, decays):
-    """Parameter groups, one for each run of members with the same rate and decay."""
-    groups, start, kinds = [], 0, list(zip(lrs, decays, strict=True))
-    for kind, run in groupby(kinds):
-        end = start + len(list(run))
-        rows = torch.nn.Parameter(stack.weights[start:end])
-        rows.grad = stack.gradients[start:end]
-        groups.append({"params": [rows], "lr": kind[0], "weight_decay": kind[1]})
-        start = end
-    return groups
-
-
-def _spread(stack, factors):
-    """Each parameter's factor at each of its numbers: (P,)."""
-    sizes = [parameter.numel() for parameter in trained(stack.models[0]).values()]
-    factors = torch.tensor(factors, device=stack.device)
-    return factors.repeat_interleave(torch.tensor(sizes, device=stack.device))
+STACKED = {nn.Linear: _linear, nn.LayerNorm: _norm}
+PLAIN = {"MLP", "ResidualMLP", "_ResidualBlock", "ModuleList", "Linear", "LayerNorm"}

@@ -8,10 +8,7 @@ KEYS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
 
 
 def trained(model) -> dict:
-    """The parameters of `model` that are trained, by name: all but those that are frozen.
-
-    Raises: ValueError if there are none.
-    """
+    """The parameters of `model` that are trained, by name: all but those that are frozen."""
     found = {name: p for name, p in model.named_parameters() if p.requires_grad}
     check.integer("trained parameters", len(found), remedy="freeze fewer stages")
     return found
@@ -32,26 +29,20 @@ def set_lr(optimizer, lrs) -> None:
 
 
 def factor_list(model, lr_factors) -> list[float]:
-    """The learning-rate factor of each trained parameter of `model`, in its order; 1 by default.
-
-    Raises: ValueError for names that are not the model's parameters, or factors not above 0.
-    """
-    names = [name for name, _ in model.named_parameters()]
+    """The learning-rate factor of each trained parameter of `model`, in its order; 1 by default."""
     if lr_factors is None:
         return [1.0] * len(trained(model))
+    names = [name for name, _ in model.named_parameters()]
     if set(lr_factors) != set(names):
         remedy = "take them from tuning.lr_factors(shape, base, optimizer)"
         check.refuse("lr_factors", sorted(lr_factors), f"named as the parameters: {names}", remedy)
     return [check.number(f"lr_factors[{name!r}]", lr_factors[name]) for name in trained(model)]
 
 
-def give(model, optimizer, state: dict | None) -> None:
-    """Let `optimizer` begin with `state`, by parameter; those it does not name begin anew.
-
-    Raises: ValueError if it names parameters that the model lacks, or of another size.
-    """
+def give(model, optimizer, state: dict) -> None:
+    """Let `optimizer` begin with `state`, by parameter; those it does not name begin anew."""
     named, kind = dict(model.named_parameters()), type(optimizer).__name__
-    for name, values in (state or {}).items():
+    for name, values in state.items():
         shapes = {tuple(v.shape) for v in values.values() if v.dim()}
         if name not in named or shapes - {tuple(named[name].shape)}:
             remedy = "after growing it, take growth.carry(state, model)"
@@ -63,11 +54,7 @@ def give(model, optimizer, state: dict | None) -> None:
         optimizer.state[named[name]] = {k: v.to(device, copy=True) for k, v in values.items()}
 
 
-def take(model, optimizer, state: dict | None) -> None:
-    """Fill `state`, where it is a dict, with what `optimizer` ended with."""
-    if state is None:
-        return
-    state.clear()
-    for name, parameter in model.named_parameters():
-        if parameter in optimizer.state:
-            state[name] = dict(optimizer.state[parameter])
+def taken(model, optimizer) -> dict:
+    """What `optimizer` remembers of each parameter, by name."""
+    kept = optimizer.state
+    return {name: dict(kept[p]) for name, p in model.named_parameters() if p in kept}

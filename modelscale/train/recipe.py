@@ -2,7 +2,7 @@
 
 import functools
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from .. import check
 
@@ -21,8 +21,6 @@ class Recipe:
     clip: float = 1.0  # largest gradient norm; math.inf switches clipping off
     records: int = 10  # how often loss and accuracy are written down
     precision: str = "float32"  # or "bfloat16": autocast, weights stay float32
-    compile: bool = False  # torch.compile: needs a C++ compiler
-    recompute: str = "none"  # or "full": a GPT's blocks are computed again in the backward pass
     balance: float = 0.01  # weight of the balance loss in a mixture of experts (Fedus 2022)
 
     def __post_init__(self):
@@ -33,7 +31,6 @@ class Recipe:
         check.one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         check.one_of("lr_schedule", self.lr_schedule, ("cosine", "none"))
         check.one_of("precision", self.precision, ("float32", "bfloat16"))
-        check.one_of("recompute", self.recompute, ("none", "full"))
         check.number("balance", self.balance, above=False, remedy="0 switches it off")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup={self.warmup!r}: it is a share of the steps, from 0 to 1.")
@@ -67,15 +64,8 @@ class History:
     accuracy: list = field(default_factory=list)  # on the test (or validation) set, 0 to 1
     flops: list = field(default_factory=list)  # spent on training so far
     seconds: list = field(default_factory=list)  # spent on training so far, without evaluation
-    stopped: bool = False  # the callback asked to stop
-
-    def add(self, step, loss, flops, seconds, scores):
-        """Append one record; `scores` is what `score` returned."""
-        row = {"step": step, "loss": loss, "flops": flops, "seconds": seconds, **scores}
-        for name, value in row.items():
-            getattr(self, name).append(value)
 
     @property
     def last(self) -> dict:
         """The newest record as a dict: step, loss, accuracy and so on."""
-        return {name: values[-1] for name, values in asdict(self).items() if name != "stopped"}
+        return {name: values[-1] for name, values in vars(self).items()}

@@ -9,12 +9,21 @@ WINDOWS = 64  # of a text, to score on
 def score(model, data) -> dict:
     """Test loss (nats), test accuracy and training accuracy (0 to 1) of `model`, as a dict.
 
-    The training accuracy is measured on as many training samples as there are test samples.
+    The training accuracy is measured on as many training samples as there are test samples. Of a
+    text they are windows of the network's context, always the same ones.
     """
-    train, test = _samples(data, model.shape)
-    test_loss, accuracy = evaluate(model, *test)
-    train_accuracy = evaluate(model, *train)[1]
-    return {"test_loss": test_loss, "accuracy": accuracy, "train_accuracy": train_accuracy}
+    if hasattr(data, "batch"):
+        seen = data.batch(WINDOWS, model.shape.context, torch.Generator().manual_seed(0))
+        new = data.val_batches(WINDOWS, model.shape.context, 1)[0]
+    else:
+        n = len(data.y_test)
+        seen, new = (data.x_train[:n], data.y_train[:n]), (data.x_test, data.y_test)
+    test_loss, accuracy = evaluate(model, *new)
+    return {
+        "test_loss": test_loss,
+        "accuracy": accuracy,
+        "train_accuracy": evaluate(model, *seen)[1],
+    }
 
 
 @torch.no_grad()
@@ -30,15 +39,3 @@ def evaluate(model, x, y, chunk=500) -> tuple[float, float]:
         correct += float((logits.argmax(-1) == b).sum())
     model.train()
     return loss / y.numel(), correct / y.numel()
-
-
-def _samples(data, shape):
-    """((x, y) of training, (x, y) of test or validation) to score on, equally many of each.
-
-    Of a text: WINDOWS windows of the network's context, always the same ones.
-    """
-    if hasattr(data, "batch"):
-        drawn = data.batch(WINDOWS, shape.context, torch.Generator().manual_seed(0))
-        return drawn, data.val_batches(WINDOWS, shape.context, 1)[0]
-    n = len(data.y_test)
-    return (data.x_train[:n], data.y_train[:n]), (data.x_test, data.y_test)
