@@ -22,7 +22,6 @@ from modelscale import count, data, growth, models
 from modelscale.dial import describe_machine, settle
 from modelscale.files import write_whole
 from modelscale.train import Recipe, evaluate, fit
-from modelscale.train.loop import step_flops
 
 BIG = count.Transformer(n_layer=4, d_model=12, n_head=4, vocab_size=256, context=64)
 SHALLOW = replace(BIG, n_layer=1)
@@ -85,7 +84,7 @@ def train(budget, method, lr, seed) -> dict:
     """What one run leaves behind: its curve against all FLOPs, and where it ended."""
     model, state, curve = begun(budget, method, seed)
     paid = curve["flops"][-1] if curve["flops"] else 0
-    steps = round((budget - paid) / step_flops(model.shape, RECIPE.batch_size))
+    steps = round((budget - paid) / step_flops(model.shape))
     history = fit(model, text(), replace(RECIPE, steps=steps, lr=lr), seed, state=state)
     add(curve, history, paid)
     choose, score = text().val_batches(WINDOWS, BIG.context, 2)
@@ -104,7 +103,7 @@ def begun(budget, method, seed) -> tuple:
     small = models.build(SMALL.get(method, BIG), seed)
     if method in ("scratch", "shallow", "thin"):
         return small, {}, curve
-    steps = round(SHARE * budget / step_flops(small.shape, RECIPE.batch_size))
+    steps = round(SHARE * budget / step_flops(small.shape))
     recipe, state = replace(RECIPE, steps=steps, lr=EARLY_LR, lr_schedule="none"), {}
     history = fit(small, text(), recipe, seed + 1000, state=state)  # another order than later on
     add(curve, history, 0)
@@ -119,6 +118,11 @@ def grown(method, small, seed):
     if method == "deepened":
         return growth.deepen(small, seed=seed, n_layer=BIG.n_layer)
     return growth.widen(small, NOISE, seed, n_head=BIG.n_head, d_ff=BIG.ff_width)
+
+
+def step_flops(shape) -> int:
+    """FLOPs of one training step, as `History.flops` counts them."""
+    return shape.train_flops_per_token() * RECIPE.batch_size * shape.context
 
 
 def add(curve, history, paid) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from modelscale import count, data, models
 from modelscale.count.operations import training_step
-from modelscale.models.experts import _balance_loss, weigh_balance
+from modelscale.models.experts import _balance_loss
 from modelscale.train import Recipe, evaluate, fit
 from modelscale.train.loop import make_optimizer, train_step
 from test_models import GPTS, counted_flops, hooked_bytes, n_params
@@ -156,7 +156,8 @@ def test_the_balance_loss_is_as_if_added_to_the_loss(recompute):
     loss = F.cross_entropy(net(tokens).flatten(0, 1), tokens.flatten())
     balance = sum(_balance_loss(probabilities, chosen) for probabilities, _, chosen in routed)
     expected = torch.autograd.grad(loss + 0.3 * balance, list(net.parameters()))
-    weigh_balance(net.for_training(recompute), 0.3)
+    for block in net.for_training(recompute).blocks:
+        block.mlp.balance = 0.3
     again = F.cross_entropy(net(tokens).flatten(0, 1), tokens.flatten())
     assert torch.equal(loss, again)  # what is reported is the cross-entropy alone
     found = torch.autograd.grad(again, list(net.parameters()))

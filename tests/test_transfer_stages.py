@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from modelscale import data, models, train, transfer
-from modelscale.train.loop import step_flops
+from modelscale.train.scoring import _step_flops
 from reuse import GPT, NETS, changed, data_for, n_trained, weights
 
 RECIPE = train.Recipe(steps=8, batch_size=20, weight_decay=0.3, records=2)
@@ -140,7 +140,7 @@ def test_flops_fall_with_every_frozen_stage_from_all_to_the_head_alone(shape):
     ]
     forward = 10 * models.counted_flops(model, models.one_sample(shape))
     head = 2 * 10 * model.get_submodule(names[-1]).weight.numel()
-    assert (flops[0], flops[-1]) == (step_flops(shape, 10), forward + head)
+    assert (flops[0], flops[-1]) == (_step_flops(shape, 10), forward + head)
     assert all(more >= fewer for more, fewer in pairwise(flops))
 
 

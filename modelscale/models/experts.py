@@ -57,13 +57,6 @@ class Mixture(nn.Module):
         return torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
 
 
-def weigh_balance(model: nn.Module, balance: float) -> None:
-    """Tell every mixture in `model` how much its balance loss weighs."""
-    for part in model.modules():
-        if isinstance(part, Mixture):
-            part.balance = balance
-
-
 def _balance_loss(probabilities, chosen):
     """Switch's auxiliary loss of one layer: 1 where all experts get as much, E where one gets all.
 

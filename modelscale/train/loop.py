@@ -3,7 +3,6 @@
 The optimizer and the clipping come from torch. Legend: B batch, T tokens, K classes.
 """
 
-import functools
 import math
 from dataclasses import asdict
 
@@ -11,13 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import check, models
-from ..models.experts import weigh_balance
+from .. import check
+from ..models import Mixture
 from ..timing import Stopwatch
 from . import checkpoint
 from .parameters import factor_list, give, make_optimizer, set_lr, taken, trained
 from .recipe import History, Recipe
-from .scoring import score
+from .scoring import add_record
 
 
 def fit(
@@ -66,7 +65,9 @@ def train_step(network, optimizer, x, y, recipe, loss_of=F.cross_entropy):
 
     Shapes: x (B, ...), y (B,) or (B, T) -> (). `loss_of` gets logits and `y` without T.
     """
-    weigh_balance(network, recipe.balance)
+    for part in network.modules():
+        if isinstance(part, Mixture):
+            part.balance = recipe.balance
     with torch.autocast(x.device.type, torch.bfloat16, recipe.precision == "bfloat16"):
         loss = loss_of(network(x).flatten(0, -2), y.flatten())
     optimizer.zero_grad()
@@ -74,26 +75,6 @@ def train_step(network, optimizer, x, y, recipe, loss_of=F.cross_entropy):
     nn.utils.clip_grad_norm_(trained(network).values(), recipe.clip)
     optimizer.step()
     return loss.detach()
-
-
-def add_record(history, model, data, recipe, step, loss, seconds) -> None:
-    """Append to `history` how good `model` is after `step` steps, and what they took."""
-    flops = step * step_flops(model.shape, recipe.batch_size)
-    row = {"step": step, "loss": loss, "flops": flops, "seconds": seconds, **score(model, data)}
-    for name, value in row.items():
-        getattr(history, name).append(value)
-
-
-@functools.cache
-def step_flops(shape, batch_size) -> int:
-    """FLOPs of one training step: 6 per parameter and token for a GPT, else all matrix products."""
-    if hasattr(shape, "train_flops_per_token"):
-        return shape.train_flops_per_token() * batch_size * shape.context
-    if hasattr(shape, "matmul_flops"):
-        return shape.matmul_flops(batch_size, training=True)
-    with torch.device("meta"):  # no closed form: counted
-        model, x = models.build(shape), models.one_sample(shape)
-    return batch_size * models.counted_flops(model, x, training=True)
 
 
 def sample_order(n, recipe, seed):

@@ -18,9 +18,10 @@ from torch.nn.utils import parameters_to_vector
 
 from .. import check
 from ..timing import Stopwatch
-from .loop import add_record, sample_order
+from .loop import sample_order
 from .parameters import factor_list, make_optimizer, set_lr, trained
 from .recipe import History, Recipe
+from .scoring import add_record
 
 
 def fit_many(
