@@ -20,7 +20,27 @@ FILE_MAX = 300
 CONSUMERS_MIN = 2
 NOT_NOUN = re.compile(r"^(Nothing|None|Returns never)\b")
 LAZY = {"modelscale": "modelscale.dial"}  # whose names it passes on when asked
-EXCEPTIONS = {}  # a module, or a name in it: why it may have fewer than two consumers
+EXCEPTIONS = {  # a module, or a name in it: why it may have fewer than two consumers
+    "modelscale.count.memory.activation_bytes": "a contract",
+    "modelscale.count.nets.mlp_params": "a contract",
+    "modelscale.laws.forms.DataConstrainedLaw": "the type of a contract, MUENNIGHOFF_2023",
+    "modelscale.dial.probe_s": "recorded by a benchmark, compared by the dial",
+    "modelscale.models.gpt": "networks that models.build makes, and their parts",
+    "modelscale.models.nets": "networks that models.build makes, and their parts",
+    "modelscale.train.checkpoint": "a file format, kept apart from the loop that uses it",
+    "modelscale.train.loop.train_step": "the step that the machine times is the one that trains",
+    "modelscale.tuning.coordinates": "one concept, too long for its notebook",
+    "modelscale.parallel.context": "what ranks import",
+    "modelscale.parallel.expert": "what ranks import",
+    "modelscale.parallel.zero": "what ranks import",
+    "modelscale.parallel.data.refuse_missing": "what ranks import: for gradients and for buckets",
+    "modelscale.parallel.schedule.Op": "what a schedule is made of",
+    "modelscale.parallel.simulate.Span": "what a timeline is made of",
+    "modelscale.parallel.entry": "a part of the launcher, and a command line",
+    "modelscale.parallel.screen": "a part of the launcher",
+    "modelscale.parallel.team": "a part of the launcher",
+    "modelscale.parallel.worker": "a part of the launcher",
+}
 
 
 def main() -> int:
