@@ -49,6 +49,11 @@ class Machine:
     operation_s: float  # seconds that one operation of a training step costs at the least
     step_s: float  # seconds that a step costs besides: loop, loss, optimizer
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether operations are started while earlier ones still work: on a GPU, by the CPU."""
+        return self.device.startswith("cuda")
+
     def flops_per_s(self, m: float, k: float, n: float, dtype: str = "float32") -> float:
         """The matrix FLOP/s of an m x k x n product, read off at the cube with as many FLOPs."""
         check.one_of("dtype", dtype, tuple(self.product_flops_per_s))
@@ -91,7 +96,7 @@ def predict_step(machine: Machine, shape, batch_size: int, dtype: str = "float32
         moving_s=sum(moving for computing, moving in times if computing <= moving),
         starting_s=sum(op.calls for op in operations) * machine.operation_s + machine.step_s,
         flops=sum(op.flops for op in operations),
-        overlaps=machine.device.startswith("cuda"),
+        overlaps=machine.overlaps,
     )
 
 
