@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import signal
+import sys
 import threading
 import timeit
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from . import check
 
@@ -70,12 +72,16 @@ def start(notebook: str, size: str | None = None, seed: int | None = None) -> Di
 
 
 def settle() -> None:
-    """Set torch to one intra-op thread, and let glibc keep freed blocks of up to 32 MB.
+    """Set torch and BLAS to one thread, and let glibc keep freed blocks of up to 32 MB.
 
-    Otherwise every page of each new large array is fetched anew.
+    Otherwise every page of each new large array is fetched anew, and on two busy cores the threads
+    that OpenBLAS starts for a 5 x 5 matrix made a fit of SciPy's take thirty times as long.
     Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
     """
     torch.set_num_threads(1)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for a library that is yet to be loaded
+    if "scipy" in sys.modules:
+        threadpool_limits(1, user_api="blas")
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-3, 32 * 2**20)
