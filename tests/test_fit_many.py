@@ -149,18 +149,15 @@ def test_half_precision_mixtures_and_texts_are_for_fit():
         fit_many(build(count.Transformer(1, 16, 2, 256, 16), 2), text, RECIPE)
 
 
-def test_adapters_of_one_scale_train_side_by_side_and_others_are_refused():
-    def members(*alphas):
-        return [transfer.add_lora(models.build(SHAPES[1]), 4, alpha) for alpha in alphas]
-
-    together, alone = members(8, 8), members(8, 8)
+def test_adapters_train_side_by_side():
+    together, alone = (
+        [transfer.add_lora(models.build(SHAPES[1]), 4) for _ in range(2)] for _ in range(2)
+    )
     fit_many(together, TASK, RECIPE, seeds=[0, 1])
     for seed, (member, model) in enumerate(zip(together, alone, strict=True)):
         fit(model, TASK, RECIPE, seed)
         for ours, theirs in zip(member.parameters(), model.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
-    with pytest.raises(ValueError, match="alpha / rank"):
-        fit_many(members(1, 32), TASK, RECIPE)
 
 
 def test_members_of_different_shapes_or_lists_of_other_lengths_are_refused():
