@@ -116,7 +116,7 @@ def _outputs(model, x) -> dict[str, torch.Tensor]:
 
     def keep(part, inputs, output):
         if isinstance(part, models.Attention):
-            found[f"{watched[part]}.{LOGITS}"] = part.logits(*inputs)
+            found[f"{watched[part]}.{LOGITS}"] = part.logits(*inputs[:2])
         else:
             found[watched[part]] = output.clone()
 
