@@ -28,7 +28,6 @@ EXCEPTIONS = {  # a module, or a name in it: why it may have fewer than two cons
     "modelscale.models.gpt": "networks that models.build makes, and their parts",
     "modelscale.models.nets": "networks that models.build makes, and their parts",
     "modelscale.train.checkpoint": "a file format, kept apart from the loop that uses it",
-    "modelscale.train.loop.train_step": "the step that the machine times is the one that trains",
     "modelscale.tuning.coordinates": "one concept, too long for its notebook",
     "modelscale.parallel.context": "what ranks import",
     "modelscale.parallel.expert": "what ranks import",
