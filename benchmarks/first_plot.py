@@ -39,7 +39,7 @@ HAS_PICTURE = f"""() => Array.from({PANEL}.content.model.cells).some(
 
 
 def main():
-    """Nothing: measures both times and writes them."""
+    """Measure both times and write them."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "modelscale"
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)

@@ -28,7 +28,7 @@ WIDTHS, NETWORKS, STEPS, BATCH = (16, 64, 256), 16, 1000, 64
 
 
 def main():
-    """Nothing: runs all three in turn and writes seconds and ratios."""
+    """Run all three in turn and write seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds

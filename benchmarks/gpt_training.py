@@ -30,7 +30,7 @@ LOSS_STEPS, LOSS_SEEDS, LOSS_WIDTH = 400, range(5), 256
 
 
 def main():
-    """Nothing: runs the loops in turn and writes tokens/s and their ratios."""
+    """Run the loops in turn and write tokens/s and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)

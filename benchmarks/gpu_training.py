@@ -34,7 +34,7 @@ PEAKS = {"H100 80GB HBM3": 989e12, "H200": 989e12, "A100": 312e12}
 
 
 def main():
-    """Nothing: runs every case in every way and writes what it reached."""
+    """Run every case in every way and write what it reached."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3)

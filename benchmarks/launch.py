@@ -54,7 +54,7 @@ THEIRS = (
 
 
 def main():
-    """Nothing: measures all launchers in turn and writes what each took."""
+    """Measure all launchers in turn and write what each took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()

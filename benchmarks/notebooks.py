@@ -25,7 +25,7 @@ LINE = re.compile(r"([\d.]+) s, ([\d,.]+) MiB")
 
 
 def main():
-    """Nothing: runs every notebook and writes medians of seconds and memory."""
+    """Run every notebook and write medians of seconds and memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sizes", nargs="*", default=["quick", "default"], choices=SIZES)

@@ -10,7 +10,6 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-pytest.register_assert_rewrite("explorers")  # its assertions tell values, as those of tests do
 matplotlib.use("agg")  # not MPLBACKEND: the notebooks' kernels would inherit that
 
 NO_BROWSER = "no Chromium: install chromium or google-chrome, or set CHROMIUM to its path"

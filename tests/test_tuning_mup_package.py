@@ -56,7 +56,7 @@ def task_of(shape):
 
 
 def trained_by_the_package(net, task, recipe):
-    """Nothing: `fit` with the package's optimizer in place of ours."""
+    """Train as `fit` does, with the package's optimizer in place of ours."""
     optimizer = OPTIMIZERS[recipe.optimizer](net.parameters(), recipe.lr, recipe.weight_decay)
     for x, y in loop._batches(task, net.shape, recipe, seed=0):
         loop.train_step(net, optimizer, x, y, recipe)

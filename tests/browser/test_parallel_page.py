@@ -26,7 +26,7 @@ AFTER = "print(parallel.run(dist.get_rank))"
 
 
 def page_of(notebook, text):
-    """Nothing, once the outputs of the notebook hold the text."""
+    """Wait until the outputs of the notebook hold the text."""
     outputs = notebook.page.locator(".jp-Cell-outputArea", has_text=text)
     outputs.first.wait_for()
 
